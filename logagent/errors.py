@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception that logagent raises on purpose. Outside exceptions are translated into these at the border."""
+
+from dataclasses import dataclass
+
+
+class LogagentError(Exception):
+    """Root of all; `str(error)` is a sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that the operator wrote wrong.
+
+    `section` is empty for the top of the file; `key` and `value` are empty where the fault is not about one of them;
+    `expected` says what would have been right, as a clause.
+    """
+
+    file: str
+    section: str
+    key: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        section = f" [{self.section}]" if self.section else ""
+        key = f" {self.key}" if self.key else ""
+        value = f" = {self.value!r}" if self.value else ""
+        return f"{self.file}:{section}{key}{value}: {self.expected}"
+
+
+class ConfigError(LogagentError):
+    """The configuration is faulty; carries every fault that was found, not just the first."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class DataDirLocked(LogagentError):
+    """Another agent works on the same data_dir."""
+
+
+class DataDirUnusable(LogagentError):
+    """data_dir cannot be made, read or written."""
+
+
+class AgentNotRunning(LogagentError):
+    """No agent answers on the admin socket."""
+
+
+class FileRefused(LogagentError):
+    """A log file may not or cannot be read; the text says why."""
+
+
+class KafkaError(LogagentError):
+    """Something went wrong between us and Kafka."""
+
+
+class BrokerUnavailable(KafkaError):
+    """A broker (or every seed) cannot be reached, hung up, or did not answer in time. Trying again is right."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class ProtocolViolation(KafkaError):
+    """What answered does not speak Kafka, or not as agreed."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
