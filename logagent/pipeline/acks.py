@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Up to where everything of one file is acknowledged. Pure; acknowledgements may come in any order."""
+
+from collections import deque
+from typing import Protocol
+
+
+class Span(Protocol):
+    """A range of the file that is on its way; `done` is set once nothing of it can be lost any more."""
+
+    start_offset: int
+    end_offset: int
+    done: bool
+
+
+class AckTracker:
+    """The spans of one file between its position and what has been read, oldest first, without gaps."""
+
+    def __init__(self, offset: int) -> None:
+        self.acked_offset = offset
+        self._spans: deque[Span] = deque()
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is on its way."""
+        return bool(self._spans)
+
+    @property
+    def end_offset(self) -> int:
+        """The end of what is on its way, or the position."""
+        return self._spans[-1].end_offset if self._spans else self.acked_offset
+
+    def add(self, span: Span) -> None:
+        """Note a span; it must begin where the last one ended."""
+        if span.start_offset != self.end_offset:
+            raise ValueError(f"span begins at {span.start_offset}, expected {self.end_offset}")
+        self._spans.append(span)
+        if span.done:
+            self.advance()
+
+    def advance(self) -> bool:
+        """Move the position over the finished spans at the front; True if it moved."""
+        before = self.acked_offset
+        spans = self._spans
+        while spans and spans[0].done:
+            self.acked_offset = spans.popleft().end_offset
+        return self.acked_offset != before
+
+    def replace(self, span: Span, parts: tuple[Span, ...]) -> None:
+        """Put the parts of a span that was cut in its place; together they cover just its range."""
+        index = self._spans.index(span)
+        del self._spans[index]
+        for part in reversed(parts):
+            self._spans.insert(index, part)
+
+    def take_back(self, span: Span) -> bool:
+        """Forget the last span, because it will be read again; False (and no change) if it is not the last."""
+        if not self._spans or self._spans[-1] is not span:
+            return False
+        self._spans.pop()
+        return True

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segments and batches: what one Kafka record batch will hold, and whose bytes these are. Pure."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from logagent.pipeline.acks import AckTracker
+
+RECORD_OVERHEAD_BYTES = 14
+"""Upper bound of what a record adds to its value: lengths, flags, time and offset delta, null key, no headers."""
+
+BATCH_OVERHEAD_BYTES = 61
+
+OBJECT_OVERHEAD_BYTES = 48
+"""What CPython adds to a line held in memory: the bytes object's head and its place in a list."""
+
+
+class Source(Protocol):
+    """The file that a segment came from, as far as the way to Kafka needs to know it."""
+
+    service: str
+    label: bytes
+    acks: AckTracker
+
+    def acked(self, lines: int, bytes_: int) -> None:
+        """Some of its segments were acknowledged and `acks` has been moved."""
+
+    def rewind(self, offset: int) -> None:
+        """What was read from `offset` on has been dropped unsent: read it again when there is room."""
+
+
+class Segment:
+    """The part of a chunk that lies in one batch; rendered values, ready for the encoder."""
+
+    __slots__ = (
+        "done",
+        "end_offset",
+        "headers",
+        "key",
+        "size_bytes",
+        "source",
+        "start_offset",
+        "starts",
+        "values",
+    )
+
+    def __init__(
+        self,
+        source: Source,
+        start_offset: int,
+        end_offset: int,
+        values: Sequence[bytes],
+        *,
+        starts: Sequence[int] | None = None,
+        key: bytes | None = None,
+        headers: Sequence[bytes] | None = None,
+    ) -> None:
+        self.source = source
+        self.start_offset = start_offset
+        self.end_offset = end_offset
+        self.values = values
+        self.starts = starts
+        self.key = key
+        self.headers = headers
+        self.done = not values
+        self.size_bytes = _encoded_bytes(values, key, headers)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what the segment holds in memory."""
+        return self.size_bytes + OBJECT_OVERHEAD_BYTES * len(self.values)
+
+    def line_start(self, index: int) -> int:
+        """Where line `index` begins in the file."""
+        if self.starts is not None:
+            return self.starts[index]
+        return self.start_offset + sum(map(len, self.values[:index])) + index
+
+    def split(self, lines: int) -> tuple["Segment", "Segment"]:
+        """Cut before line `lines` (0 < lines < number of lines); tells the source's tracker."""
+        middle = self.line_start(lines)
+        starts, headers = self.starts, self.headers
+        parts = (
+            Segment(
+                self.source,
+                self.start_offset,
+                middle,
+                self.values[:lines],
+                starts=None if starts is None else starts[:lines],
+                key=self.key,
+                headers=None if headers is None else headers[:lines],
+            ),
+            Segment(
+                self.source,
+                middle,
+                self.end_offset,
+                self.values[lines:],
+                starts=None if starts is None else starts[lines:],
+                key=self.key,
+                headers=None if headers is None else headers[lines:],
+            ),
+        )
+        self.source.acks.replace(self, parts)
+        return parts
+
+    def lines_within(self, limit_bytes: int) -> int:
+        """How many lines from the front fit into `limit_bytes` on the wire."""
+        size_bytes = 0
+        extra = RECORD_OVERHEAD_BYTES + (len(self.key) + 5 if self.key is not None else 0)
+        for index, value in enumerate(self.values):
+            size_bytes += len(value) + extra + (len(self.headers[index]) if self.headers is not None else 0)
+            if size_bytes > limit_bytes:
+                return index
+        return len(self.values)
+
+
+def _encoded_bytes(values: Sequence[bytes], key: bytes | None, headers: Sequence[bytes] | None) -> int:
+    size_bytes = sum(map(len, values)) + RECORD_OVERHEAD_BYTES * len(values)
+    if key is not None:
+        size_bytes += (len(key) + 5) * len(values)
+    if headers is not None:
+        size_bytes += sum(map(len, headers))
+    return size_bytes
+
+
+class Batch:
+    """The segments of one record batch for one topic-partition, in order.
+
+    `timestamp_ms` is the time of reading. Producer id, epoch and base sequence are set before the first send and stay,
+    so that a resend is byte for byte the same.
+    """
+
+    __slots__ = (
+        "attempts",
+        "base_sequence",
+        "producer_epoch",
+        "producer_id",
+        "records",
+        "segments",
+        "timestamp_ms",
+    )
+
+    def __init__(self, segments: Sequence[Segment], timestamp_ms: int) -> None:
+        self.segments = segments
+        self.timestamp_ms = timestamp_ms
+        self.records = sum(len(segment.values) for segment in segments)
+        self.producer_id = -1
+        self.producer_epoch = -1
+        self.base_sequence = -1
+        self.attempts = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Upper bound of the encoded size."""
+        return BATCH_OVERHEAD_BYTES + sum(segment.size_bytes for segment in self.segments)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what its lines hold in memory."""
+        return sum(segment.memory_bytes for segment in self.segments)
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Two batches of half the records each; only for batches of two records and more."""
+        left: list[Segment] = []
+        right: list[Segment] = []
+        room = self.records // 2
+        for segment in self.segments:
+            if room >= len(segment.values):
+                left.append(segment)
+                room -= len(segment.values)
+            elif room > 0:
+                head, tail = segment.split(room)
+                left.append(head)
+                right.append(tail)
+                room = 0
+            else:
+                right.append(segment)
+        return Batch(left, self.timestamp_ms), Batch(right, self.timestamp_ms)

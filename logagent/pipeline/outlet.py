@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the side that reads may know of the side that sends."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from logagent.pipeline.batch import Segment
+
+
+@dataclass(slots=True)
+class Route:
+    """Where the lines of one file go. The outlet chooses `partition` when the topic's partitions are first known."""
+
+    topic: str
+    partition_key: int
+    partition: int | None = None
+
+
+class Outlet(Protocol):
+    """Takes segments and sees to it that they arrive."""
+
+    def wait_room(self, route: Route, timeout_s: float) -> str:
+        """Block until a segment may be put: "" then; otherwise, after `timeout_s`, why not (for people to read)."""
+
+    def has_room(self, route: Route) -> bool:
+        """Whether a segment may be put now."""
+
+    def put(self, route: Route, segment: Segment) -> None:
+        """Hand a segment over. Never blocks."""
