@@ -73,3 +73,7 @@ class ProtocolViolation(KafkaError):
         super().__init__(f"{address}: {reason}")
         self.address = address
         self.reason = reason
+
+
+class StateError(LogagentError):
+    """What must survive cannot be read or written."""

@@ -27,7 +27,7 @@ class Spawner:
         def body() -> None:
             try:
                 function(*args)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the top of every greenlet
                 self._on_failure(name, error, None)
 
         return self._start(name, body)
@@ -41,7 +41,7 @@ class Spawner:
                 try:
                     function(*args)
                     return
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the top of every greenlet
                     delay_s = RESTART.delay_s(attempt)
                     attempt += 1
                     self._on_failure(name, error, delay_s)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about log files and the lines in them. Paths are bytes, as the kernel has them."""
+
+from logging import DEBUG, ERROR, INFO, WARNING
+
+from logagent.ops.facts import Extra, FactTeller, fact
+from logagent.ops.log import TRACE
+from logagent.ops.shown import printable, shown
+
+# What can be wrong with a path; a file that is found or closed has it behind it.
+_TROUBLES = ("file_refused", "read_failed", "file_missing")
+
+
+class FileEvents(FactTeller):
+    @fact("files", INFO, "Reading %(path)s for service %(service)s from byte %(offset)s of %(size)s.")
+    def file_found(self, *, service: str, path: bytes, offset: int, size: int) -> Extra:
+        self._forget(service, path)
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: nothing at %(log_path)s yet. It is read as soon as it appears.",
+        subject=("service", "log_path"),
+    )
+    def file_missing(self, *, service: str, log_path: bytes | str) -> Extra: ...
+
+    @fact(
+        "files",
+        ERROR,
+        "Service %(service)s: not reading %(path)s: %(reason)s. It is tried again at every sweep.",
+        "logagent_files_refused_total",
+        subject=("service", "path"),
+    )
+    def file_refused(self, *, service: str, path: bytes, reason: str) -> Extra:
+        self._metrics.files_refused.labels(printable(service)).inc()
+        return None
+
+    @fact(
+        "files",
+        INFO,
+        "Service %(service)s: %(path)s can be read again.",
+        subject=("service", "path"),
+        ends=("file_refused", "read_failed"),
+    )
+    def file_readable_again(self, *, service: str, path: bytes) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
+        "Service %(service)s: %(path)s was rotated."
+        " Its %(unread_bytes)s unread bytes are read before the next file.",
+        "logagent_rotations_total",
+    )
+    def file_rotated(self, *, service: str, path: bytes, unread_bytes: int) -> Extra:
+        self._metrics.rotations.labels(printable(service)).inc()
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: %(path)s shrank to %(size)s bytes after %(position)s were read."
+        " It is read from its start.",
+        "logagent_truncations_total",
+    )
+    def file_truncated(self, *, service: str, path: bytes, position: int, size: int) -> Extra:
+        self._metrics.truncations.labels(printable(service)).inc()
+        return None
+
+    @fact("files", INFO, "Service %(service)s: closed %(path)s: %(reason)s.")
+    def file_closed(self, *, service: str, path: bytes, reason: str) -> Extra:
+        self._forget(service, path)
+        return None
+
+    @fact(
+        "files", INFO, "Service %(service)s: %(path)s is another file than before. It is read from its start."
+    )
+    def file_replaced(self, *, service: str, path: bytes) -> Extra: ...
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: reading %(path)s failed: %(error)s. It is tried again.",
+        subject=("service", "path"),
+    )
+    def read_failed(self, *, service: str, path: bytes, error: BaseException | str) -> Extra: ...
+
+    @fact(
+        "files",
+        ERROR,
+        "Service %(service)s: %(lost_bytes)s bytes of %(path)s are lost: %(reason)s."
+        " Reading goes on behind them.",
+        "logagent_lost_bytes_total",
+    )
+    def bytes_lost(self, *, service: str, path: bytes, lost_bytes: int, reason: str) -> Extra:
+        """`reason` is one of a few short texts: it becomes a label."""
+        self._metrics.lost_bytes.labels(printable(service), printable(reason)).inc(lost_bytes)
+        return None
+
+    @fact(
+        "files",
+        TRACE,
+        "Service %(service)s: read %(lines)s lines, %(bytes_)s bytes.",
+        "logagent_lines_read_total",
+        "logagent_bytes_read_total",
+    )
+    def lines_read(self, *, service: str, lines: int, bytes_: int) -> Extra:
+        counters = self._metrics.service(service)
+        counters.lines_read.inc(lines)
+        counters.bytes_read.inc(bytes_)
+        return None
+
+    @fact(
+        "files",
+        TRACE,
+        "Service %(service)s: %(lines)s lines, %(bytes_)s bytes are acknowledged.",
+        "logagent_lines_acked_total",
+        "logagent_bytes_acked_total",
+    )
+    def lines_acked(self, *, service: str, lines: int, bytes_: int) -> Extra:
+        counters = self._metrics.service(service)
+        counters.lines_acked.inc(lines)
+        counters.bytes_acked.inc(bytes_)
+        return None
+
+    @fact(
+        "files",
+        ERROR,
+        "Service %(service)s: %(lines)s lines of %(path)s were longer than max_line_bytes"
+        " and lost %(cut_bytes)s bytes. Their beginnings are sent.",
+        "logagent_lines_cut_total",
+        "logagent_cut_bytes_total",
+        subject=("service", "path"),
+    )
+    def lines_cut(self, *, service: str, path: bytes, lines: int, cut_bytes: int) -> Extra:
+        self._metrics.lines_cut.labels(printable(service)).inc(lines)
+        self._metrics.cut_bytes.labels(printable(service)).inc(cut_bytes)
+        return None
+
+    @fact(
+        "files",
+        TRACE,
+        "Service %(service)s: waits %(wait_s).3f s for its send_rate.",
+        "logagent_rate_limit_wait_seconds_total",
+    )
+    def rate_limited(self, *, service: str, wait_s: float) -> Extra:
+        self._metrics.service(service).rate_limit_wait_seconds.inc(wait_s)
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "The kernel dropped file events. A sweep over all directories follows.",
+        "logagent_inotify_overflow_total",
+        subject=(),
+    )
+    def inotify_overflow(self) -> Extra:
+        self._metrics.inotify_overflow.inc()
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Watching %(path)s failed: %(error)s. The sweep finds what changes there.",
+        subject=("path",),
+    )
+    def inotify_failed(self, *, path: bytes, error: BaseException | str) -> Extra: ...
+
+    @fact("files", DEBUG, "The sweep over all directories took %(seconds).3f s.", "logagent_scan_seconds")
+    def scan_done(self, *, seconds: float) -> Extra:
+        self._metrics.scan_seconds.observe(seconds)
+        return None
+
+    def _forget(self, service: str, path: bytes) -> None:
+        for trouble in _TROUBLES:
+            self._repeats.over((trouble, shown(service), shown(path)))

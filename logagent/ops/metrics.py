@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every metric of the agent, in a registry of its own. The only module that knows prometheus_client."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, Summary
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from logagent import __version__
+from logagent.ops.shown import printable
+
+# A time stamp per counter would double the page and nobody asked for it.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
+
+COLLECTED = {
+    "logagent_files_open": "Log files that are open now.",
+    "logagent_file_lag_bytes": "Bytes on disk that Kafka has not acknowledged yet, all files of the service.",
+    "logagent_inflight_bytes": "Bytes that were read and are not acknowledged yet.",
+    "logagent_last_ack_age_seconds": "Seconds since Kafka last acknowledged anything.",
+    "logagent_state": "1 for the state that the agent is in, 0 for the others.",
+}
+"""Gauges that are computed only when somebody asks, with their help text."""
+
+BATCH_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class GaugeSample(NamedTuple):
+    """One value of a gauge: `name` with its prefix, the same label names in every sample of that name."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class ServiceCounters:
+    """The counters of one service that move with every chunk, looked up once."""
+
+    __slots__ = ("bytes_acked", "bytes_read", "lines_acked", "lines_read", "rate_limit_wait_seconds")
+
+    def __init__(self, metrics: "Metrics", service: str) -> None:
+        service = printable(service)
+        self.lines_read = metrics.lines_read.labels(service)
+        self.bytes_read = metrics.bytes_read.labels(service)
+        self.lines_acked = metrics.lines_acked.labels(service)
+        self.bytes_acked = metrics.bytes_acked.labels(service)
+        self.rate_limit_wait_seconds = metrics.rate_limit_wait_seconds.labels(service)
+
+
+class Metrics:
+    """The metrics of one agent. `ops/events` moves them; nobody else does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._callbacks: list[Callable[[], Iterable[GaugeSample]]] = []
+        self._services: dict[str, ServiceCounters] = {}
+        self._add_files()
+        self._add_kafka()
+        self._add_agent()
+        self.registry.register(_Callbacks(self._callbacks))
+        ProcessCollector(registry=self.registry)
+
+    def on_collect(self, callback: Callable[[], Iterable[GaugeSample]]) -> None:
+        """`callback` is called for every scrape; it must be quick and must not block."""
+        self._callbacks.append(callback)
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format 0.0.4."""
+        return prometheus_client.generate_latest(self.registry)
+
+    def service(self, name: str) -> ServiceCounters:
+        """The hot counters of a service; cached, because looking labels up costs a lock each."""
+        counters = self._services.get(name)
+        if counters is None:
+            counters = self._services[name] = ServiceCounters(self, name)
+        return counters
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"logagent_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(f"logagent_{name}", help_text, labels, registry=self.registry)
+
+    def _summary(self, name: str, help_text: str) -> Summary:
+        return Summary(f"logagent_{name}", help_text, registry=self.registry)
+
+    def _add_files(self) -> None:
+        self.lines_read = self._counter("lines_read", "Lines read from files.", "service")
+        self.bytes_read = self._counter("bytes_read", "Bytes read from files.", "service")
+        self.lines_acked = self._counter("lines_acked", "Lines that Kafka acknowledged.", "service")
+        self.bytes_acked = self._counter("bytes_acked", "Bytes of files that Kafka acknowledged.", "service")
+        self.lines_cut = self._counter("lines_cut", "Lines cut because of max_line_bytes.", "service")
+        self.cut_bytes = self._counter("cut_bytes", "Bytes that cut lines lost.", "service")
+        self.rate_limit_wait_seconds = self._counter(
+            "rate_limit_wait_seconds", "Seconds spent waiting for send_rate.", "service"
+        )
+        self.files_refused = self._counter(
+            "files_refused", "Attempts to open a file that were refused.", "service"
+        )
+        self.rotations = self._counter("rotations", "Files that were rotated away.", "service")
+        self.truncations = self._counter(
+            "truncations", "Files that became shorter than what was read.", "service"
+        )
+        self.lost_bytes = self._counter("lost_bytes", "Bytes that never reached Kafka.", "service", "reason")
+        self.inotify_overflow = self._counter(
+            "inotify_overflow", "Overflows of the kernel's queue of file events."
+        )
+        self.scan_seconds = self._summary("scan_seconds", "Seconds per sweep over all directories.")
+
+    def _add_kafka(self) -> None:
+        self.kafka_retries = self._counter(
+            "kafka_retries", "Batches sent again, by Kafka's error code.", "code"
+        )
+        self.kafka_broker_up = self._gauge("kafka_broker_up", "1 if the broker answers, 0 if not.", "broker")
+        self.kafka_batches = self._counter("kafka_batches", "Batches that Kafka acknowledged.")
+        self.kafka_batch_seconds = Histogram(
+            "logagent_kafka_batch_seconds",
+            "Seconds from the first send of a batch to its acknowledgement.",
+            registry=self.registry,
+            buckets=BATCH_SECONDS_BUCKETS,
+        )
+        self.producer_ids_renewed = self._counter(
+            "producer_ids_renewed", "Producer ids that had to be replaced."
+        )
+        self.dead_letter_records = self._counter(
+            "dead_letter_records",
+            "Records that Kafka refused for good; they lie in the dead-letter file.",
+            "service",
+            "reason",
+        )
+
+    def _add_agent(self) -> None:
+        self.positions_write_seconds = self._summary(
+            "positions_write_seconds", "Seconds per write of positions."
+        )
+        self.positions_last_success = self._gauge(
+            "positions_last_success_timestamp_seconds",
+            "When positions were last written, seconds since 1970.",
+        )
+        self.greenlet_failures = self._counter("greenlet_failures", "Greenlets that failed.", "name")
+        self.events = self._counter(
+            "events", "Facts that have no metric of their own, see docs/events.md.", "event"
+        )
+        Info("logagent_build", "The version that runs.", registry=self.registry).info(
+            {"version": __version__}
+        )
+
+
+class _Callbacks(Collector):
+    """Turns what the callbacks yield into gauges, at the time of the scrape."""
+
+    def __init__(self, callbacks: list[Callable[[], Iterable[GaugeSample]]]) -> None:
+        self._callbacks = callbacks
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for callback in self._callbacks:
+            for name, labels, value in callback():
+                family = families.get(name)
+                if family is None:
+                    family = families[name] = GaugeMetricFamily(
+                        name, COLLECTED.get(name, ""), labels=list(labels)
+                    )
+                family.add_metric([printable(label) for label in labels.values()], value)
+        yield from families.values()
