@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds every part, in the order of a line's journey, and connects them; starts, reloads and stops them."""
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import gevent
+from gevent.event import Event
+
+from logagent import __version__, clock
+from logagent.admin.server import AdminServer
+from logagent.agent_view import AgentView
+from logagent.config import ini
+from logagent.config.settings import Settings, changed_restart_keys
+from logagent.control.reconciler import plan
+from logagent.errors import ConfigError, Fault
+from logagent.kafka.connections import Cluster
+from logagent.kafka.record_batch import encode_header_block
+from logagent.ops import log
+from logagent.ops.events import Events
+from logagent.ops.metrics import Metrics
+from logagent.ops.shown import shown
+from logagent.ops.systemd import Notifier
+from logagent.pacing.limiter import Limiter
+from logagent.senders.native_sender import NativeSender, SenderSettings
+from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.tailed_file import ServiceCounts, TailedFile
+from logagent.sources.tailer import Tailer, TailSettings
+from logagent.sources.turnstile import Turnstile
+from logagent.spawn import Spawner
+from logagent.state.data_dir import DataDir
+from logagent.state.database import Database
+from logagent.state.positions import PositionBook
+
+KAFKA_TIMEOUT_S = 3.0
+DRAIN_LOOK_S = 0.02
+MIB = 1024 * 1024
+WIRE_BYTES_PER_SENDER = 2 * MIB
+"""What a sender may hold encoded at once, the copy that goes onto the wire included."""
+
+MIN_BUDGET_BYTES = 4 * MIB
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run the agent until it is told to stop; returns its exit code. `say` tells a person at the terminal."""
+    data_dir = DataDir(settings.agent.data_dir)
+    try:
+        handle = log.configure(
+            settings.level, settings.log, settings.agent.log_format, ini=str(settings.ini_path)
+        )
+        agent = Agent(settings, data_dir, handle, say)
+        return agent.run()
+    finally:
+        data_dir.release()
+
+
+def budget_bytes(settings: Settings, rss_bytes: int) -> int:
+    """How much memory lines may hold on their way; ConfigError when memory_limit leaves too little."""
+    fixed_bytes = rss_bytes + settings.thread_num * WIRE_BYTES_PER_SENDER
+    # Half of what is left: the allocator keeps freed memory in pieces, and line objects come and go.
+    budget = (settings.agent.memory_limit_bytes - fixed_bytes) // 2
+    if budget >= MIN_BUDGET_BYTES:
+        return budget
+    needed = -(-(fixed_bytes + 2 * MIN_BUDGET_BYTES) // MIB)
+    raise ConfigError(
+        (
+            Fault(
+                str(settings.ini_path),
+                "agent",
+                "memory_limit",
+                f"{settings.agent.memory_limit_bytes // MIB}MiB",
+                f"with thread_num = {settings.thread_num} the agent needs at least {needed}MiB",
+            ),
+        )
+    )
+
+
+class Agent:
+    """Owns all parts; nothing finds another part but through here."""
+
+    def __init__(
+        self, settings: Settings, data_dir: DataDir, handle: log.LogHandle, say: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self._say = say
+        self._log = handle
+        self._metrics = Metrics()
+        self._events = events = Events(self._metrics)
+        self._spawner = Spawner(
+            lambda name, error, restart_in_s: events.greenlet_failed(
+                name=name, error=error, restart_in_s=restart_in_s
+            )
+        )
+        self._wake = Event()
+        self._signals: list[int] = []
+        self._limiters: dict[str, Limiter] = {}
+        self._counts: dict[str, ServiceCounts] = {}
+        self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
+
+        host_id = data_dir.host_id(settings.agent.host_id)
+        self._database = Database(data_dir.path / "state.db")
+        self._book = PositionBook(self._database.load_positions(), self._database.save_positions, events)
+        turnstile = Turnstile(clock.monotonic)
+        self._sender = NativeSender(
+            self._sender_settings(data_dir),
+            Cluster(settings.kafka_addr, "logagent", KAFKA_TIMEOUT_S, self._spawner),
+            spawner=self._spawner,
+            events=events,
+            clock=clock.monotonic,
+            wall=clock.wall,
+            work_turn=turnstile.turn,
+        )
+        tailer = Tailer(
+            TailSettings(settings.files.max_line_bytes, settings.files.rotate_wait_s),
+            self._sender,
+            turnstile,
+            limiter_of=self._limiter_of,
+            on_truncated=self._truncated,
+            on_finished=self._finished,
+            events=events,
+            clock=clock.monotonic,
+            wall=clock.wall,
+        )
+        self._tailer = tailer
+        self._collector = Collector(
+            self._collector_settings(host_id),
+            self._book,
+            tail=tailer.tail,
+            counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
+            encode_headers=encode_header_block,
+            spawner=self._spawner,
+            events=events,
+            clock=clock.monotonic,
+        )
+        self._view = AgentView(host_id, self._collector, self._sender, self._book, self._counts)
+        self._metrics.on_collect(self._view.gauges)
+        self._admin = AdminServer(
+            status=self._view.document,
+            health=self._view.reasons,
+            ready=self._view.not_ready,
+            metrics=self._metrics.exposition,
+            socket_path=data_dir.path / "admin.sock",
+            tcp_addr=settings.agent.admin_addr,
+            addr_file=data_dir.path / "admin.addr",
+            spawn=self._spawner,
+            events=events,
+        )
+
+    # -- building -----------------------------------------------------------------------------------------------------
+
+    def _sender_settings(self, data_dir: DataDir) -> SenderSettings:
+        settings = self.settings
+        return SenderSettings(
+            thread_num=settings.thread_num,
+            linger_s=settings.kafka.linger_ms / 1000,
+            batch_bytes=settings.kafka.batch_bytes,
+            partitioner=settings.kafka.partitioner,
+            budget_bytes=budget_bytes(settings, _rss_bytes()),
+            dead_letter=data_dir.path / "dead-letter.jsonl",
+        )
+
+    def _collector_settings(self, host_id: str) -> CollectorSettings:
+        files = self.settings.files
+        return CollectorSettings(host_id, files.start_at, files.rescan_s, self.settings.path_rules.refusal)
+
+    def _limiter_of(self, service: str) -> Limiter:
+        return self._limiters[service]
+
+    def _set_rates(self) -> None:
+        for entry in self.settings.entries:
+            limiter = self._limiters.get(entry.service)
+            if limiter is None:
+                tell = partial(self._rate_limited, entry.service)
+                self._limiters[entry.service] = Limiter(entry.send_rate_lines_per_s, on_wait=tell)
+            else:
+                limiter.retune(entry.send_rate_lines_per_s)
+
+    def _truncated(self, file: TailedFile, size_bytes: int) -> None:
+        self._collector.truncated(file, size_bytes)
+
+    def _finished(self, file: TailedFile) -> None:
+        self._collector.finished(file)
+
+    def _rate_limited(self, service: str, wait_s: float) -> None:
+        self._events.rate_limited(service=service, wait_s=wait_s)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Start everything, serve until a signal says stop, drain."""
+        self._start()
+        try:
+            self._serve()
+        finally:
+            self._stop()
+        return 0
+
+    def _start(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            gevent.signal_handler(number, self._on_signal, number)
+        _raise_descriptor_limit()
+        self._events.agent_started(
+            version=__version__, host_id=self._view.host_id, data_dir=self.settings.agent.data_dir
+        )
+        for text in self.settings.warnings:
+            self._events.config_warning(text=text)
+        self._spawner.forever("positions", self._book.run)
+        self._sender.start()
+        self._set_rates()
+        self._collector.start()
+        for entry in self.settings.entries:
+            self._collector.start_entry(entry)
+        self._admin.start()
+        self._view.admin_faults = self._admin.faults
+        if self._notifier.watchdog_s is not None:
+            self._spawner.forever("watchdog", self._ping, self._notifier.watchdog_s)
+        self._view.phase = "running"
+        self._notifier.ready(f"reading {len(self._collector.files)} files")
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """What a person at the terminal wants to know first."""
+        settings = self.settings
+        self._say(f"logagent {__version__} on host {self._view.host_id}, configuration {settings.ini_path}")
+        for state in self._collector.entries.values():
+            entry = state.entry
+            rate = entry.send_rate_lines_per_s
+            pace = "unlimited" if rate is None else f"at most {rate:g} lines/s"
+            self._say(f"reads {entry.log_path} (service {entry.service}, topic {entry.topic}, {pace})")
+            for path, reason in state.refused.items():
+                self._say(f"does not read {shown(path)}: {reason}")
+            if not state.refused and not any(
+                f.log_path == entry.log_path for f in self._collector.files.values()
+            ):
+                self._say(f"waits for {entry.log_path}: no such file yet")
+        self._say(f"sends to Kafka at {', '.join(map(str, settings.kafka_addr))}")
+        self._say(f"keeps positions in {settings.agent.data_dir}")
+        if self._admin.tcp_address:
+            self._say(f"answers on http://{self._admin.tcp_address}/status and with `logagent status`")
+
+    def _serve(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._signals:
+                number = self._signals.pop(0)
+                if number == signal.SIGHUP:
+                    self._reload()
+                else:
+                    self._events.agent_stopping(reason=signal.Signals(number).name)
+                    return
+
+    def _on_signal(self, number: int) -> None:
+        if number != signal.SIGHUP and self._view.phase == "stopping":
+            self._events.second_signal()
+            os._exit(1)
+        self._signals.append(number)
+        if number != signal.SIGHUP and self._view.phase == "running":
+            self._view.phase = "stopping"
+        self._wake.set()
+
+    def _stop(self) -> None:
+        """Intake, then what is on its way, then the outlets; bounded by shutdown_timeout_s."""
+        self._view.phase = "stopping"
+        self._notifier.stopping()
+        deadline_s = clock.monotonic() + self.settings.agent.shutdown_timeout_s
+        self._collector.stop()
+        self._sender.flush()
+        while not self._sender.empty and clock.monotonic() < deadline_s:
+            gevent.sleep(DRAIN_LOOK_S)
+        self._sender.stop()
+        self._book.save()
+        self._admin.stop()
+        unacked_bytes = self._view.unacked_bytes()
+        self._events.agent_stopped(unacked_bytes=unacked_bytes)
+        rest = (
+            f"; {unacked_bytes} bytes were not acknowledged and will be read again" if unacked_bytes else ""
+        )
+        self._say(f"stopped{rest}")
+        self._database.close()
+        self._log.close()
+
+    def _ping(self, every_s: float) -> None:
+        while True:
+            self._notifier.watchdog()
+            gevent.sleep(every_s)
+
+    # -- reload -------------------------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Read the INI again: entries and rates change in place; a faulty one changes nothing."""
+        self._notifier.reloading()
+        self._log.reopen()
+        try:
+            wanted = ini.load(self.settings.ini_path)
+        except ConfigError as error:
+            self._view.reload_fault = "; ".join(map(str, error.faults))
+            self._events.reload_refused(reason=self._view.reload_fault)
+            self._say(f"the changed configuration is refused: {self._view.reload_fault}")
+        else:
+            self._view.reload_fault = ""
+            self._apply(wanted)
+        self._notifier.ready()
+
+    def _apply(self, wanted: Settings) -> None:
+        restart_keys = changed_restart_keys(self.settings, wanted)
+        if restart_keys:
+            self._events.restart_needed(keys=restart_keys)
+            self._say(f"needs a restart to take effect: {', '.join(restart_keys)}")
+        changes = plan(self.settings.entries, wanted.entries)
+        self._log.set_level(wanted.level)
+        # Keys that need a restart keep their old values, so that the next reload says the same again.
+        self.settings = replace(
+            self.settings,
+            entries=wanted.entries,
+            level=wanted.level,
+            files=wanted.files,
+            agent=replace(self.settings.agent, shutdown_timeout_s=wanted.agent.shutdown_timeout_s),
+            warnings=wanted.warnings,
+        )
+        self._collector.settings = self._collector_settings(self._view.host_id)
+        self._tailer.settings = TailSettings(wanted.files.max_line_bytes, wanted.files.rotate_wait_s)
+        self._set_rates()
+        for entry in changes.stop:
+            self._collector.stop_entry(entry.id)
+        for entry in changes.change:
+            self._collector.change_entry(entry)
+        for entry in changes.start:
+            self._collector.start_entry(entry)
+        self._events.reload_applied(
+            started=len(changes.start), changed=len(changes.change), stopped=len(changes.stop)
+        )
+        self._say(
+            f"reloaded: {len(changes.start)} new, {len(changes.change)} changed, {len(changes.stop)} removed"
+        )
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _raise_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent tells about itself: the /status document, why it is not well, and the gauges. Changes nothing."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from logagent import __version__
+from logagent.ops.metrics import GaugeSample
+from logagent.ops.shown import shown
+from logagent.senders.native_sender import NativeSender
+from logagent.sources.collector import Collector
+from logagent.sources.tailed_file import ServiceCounts, TailedFile
+from logagent.sources.watches import EntryFiles
+from logagent.state.positions import PositionBook
+
+SCHEMA = 1
+STATES = ("starting", "running", "degraded", "stopping")
+MAX_FILES_SHOWN = 1000
+
+
+@dataclass(slots=True)
+class AgentView:
+    """Looks at the parts when asked."""
+
+    host_id: str
+    collector: Collector
+    sender: NativeSender
+    book: PositionBook
+    counts: dict[str, ServiceCounts]
+    started_s: float = field(default_factory=time.monotonic)
+    phase: str = "starting"
+    reload_fault: str = ""
+    admin_faults: list[str] = field(default_factory=list)
+
+    def reasons(self) -> list[str]:
+        """Why the agent is not well, a sentence each; empty when it is."""
+        reasons = []
+        if self.sender.directory.failure:
+            reasons.append(f"Kafka does not answer: {self.sender.directory.failure}")
+        reasons += self.sender.leaders.troubles()
+        reasons += self.sender.topic_reasons()
+        if self.book.failure:
+            reasons.append(self.book.failure)
+        if self.reload_fault:
+            reasons.append(
+                f"the changed configuration is refused, the old one is in force: {self.reload_fault}"
+            )
+        return reasons + self.admin_faults
+
+    def not_ready(self) -> list[str]:
+        """Why the agent does not do its work yet, or not any more."""
+        return [] if self.phase == "running" else [f"the agent is {self.phase}"]
+
+    def state(self) -> str:
+        """One of `STATES`."""
+        return "degraded" if self.phase == "running" and self.reasons() else self.phase
+
+    def document(self) -> dict[str, Any]:
+        """The /status document, schema 1."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "host_id": self.host_id,
+            "state": self.state(),
+            "reasons": self.reasons(),
+            "uptime_s": round(time.monotonic() - self.started_s, 1),
+            "pid": os.getpid(),
+            "services": self._services(),
+            "files": [_file(file) for file in self._files()],
+            "brokers": self._brokers(),
+        }
+
+    def gauges(self) -> Iterator[GaugeSample]:
+        """Values that are worked out only when somebody asks."""
+        files = self._files()
+        yield GaugeSample("logagent_files_open", {}, len(files))
+        yield GaugeSample("logagent_inflight_bytes", {}, self.sender.memory_bytes)
+        lags = dict.fromkeys(self.counts, 0)
+        for file in files:
+            lags[file.service] = lags.get(file.service, 0) + _lag_bytes(file)
+        for service, lag_bytes in lags.items():
+            yield GaugeSample("logagent_file_lag_bytes", {"service": service}, lag_bytes)
+        now = self.state()
+        for state in STATES:
+            yield GaugeSample("logagent_state", {"state": state}, float(state == now))
+
+    def unacked_bytes(self) -> int:
+        """Bytes that were read and are not acknowledged."""
+        return sum(file.acks.end_offset - file.acks.acked_offset for file in self._files())
+
+    def _files(self) -> list[TailedFile]:
+        return sorted(self.collector.files.values(), key=lambda file: (file.service, file.label))
+
+    def _services(self) -> list[dict[str, Any]]:
+        entries: dict[str, list[EntryFiles]] = {}
+        for state in self.collector.entries.values():
+            entries.setdefault(state.entry.service, []).append(state)
+        return [self._service(service, states) for service, states in sorted(entries.items())]
+
+    def _service(self, service: str, states: list[EntryFiles]) -> dict[str, Any]:
+        counts = self.counts.get(service, ServiceCounts())
+        return {
+            "service": service,
+            "send_rate_lines_per_s": states[0].entry.send_rate_lines_per_s,
+            "lines_read": counts.lines_read,
+            "lines_acked": counts.lines_acked,
+            "entries": [self._entry(state) for state in states],
+        }
+
+    def _entry(self, state: EntryFiles) -> dict[str, Any]:
+        entry = state.entry
+        files = sum(
+            f.service == entry.service and f.log_path == entry.log_path for f in self.collector.files.values()
+        )
+        if state.refused:
+            path, reason = next(iter(state.refused.items()))
+            condition, why = "refused" if not files else "partly refused", f"{shown(path)}: {reason}"
+        elif files:
+            condition, why = "reading", ""
+        else:
+            condition, why = "waiting", "no file is there yet"
+        return {
+            "log_path": entry.log_path,
+            "topic": entry.topic,
+            "source": entry.source,
+            "files": files,
+            "state": condition,
+            "reason": why,
+        }
+
+    def _brokers(self) -> list[dict[str, Any]]:
+        leaders = self.sender.leaders
+        return [
+            {
+                "id": node_id,
+                "address": str(address),
+                "state": "up" if leaders.usable(node_id) else "down",
+                "reason": leaders.trouble(node_id),
+            }
+            for node_id, address in sorted(self.sender.directory.brokers.items())
+        ]
+
+
+def _lag_bytes(file: TailedFile) -> int:
+    return max(0, file.size_bytes() - file.acks.acked_offset)
+
+
+def _file(file: TailedFile) -> dict[str, Any]:
+    return {
+        "service": file.service,
+        "path": shown(file.path),
+        "size_bytes": file.size_bytes(),
+        "acked_offset_bytes": file.acks.acked_offset,
+        "lag_bytes": _lag_bytes(file),
+        "state": file.state,
+        "reason": file.reason,
+    }

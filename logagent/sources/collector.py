@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import gevent
+
+from logagent.clock import MonotonicClock
+from logagent.config.services import Entry
+from logagent.errors import FileRefused
+from logagent.ops.events import Events
+from logagent.pipeline.outlet import Route
+from logagent.pipeline.render import HeaderEncoder, Render
+from logagent.sources import discovery, resume, rotation
+from logagent.sources.discovery import Pattern
+from logagent.sources.identity import inode_identity
+from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.tailed_file import ServiceCounts, TailedFile
+from logagent.sources.watches import EntryFiles, Watches
+from logagent.spawn import Spawner
+from logagent.state.positions import Position, PositionBook
+
+SWEEP_SLICE = 200
+RESCAN_DELAY_S = 0.05
+POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """What the operator can turn, and who we are."""
+
+    host_id: str
+    start_at: str
+    rescan_s: float
+    refusal: Refusal
+
+
+class Collector:
+    """Owns every `TailedFile`. All methods run in the hub's thread."""
+
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        book: PositionBook,
+        *,
+        tail: Callable[[TailedFile], None],
+        counts_of: Callable[[str], ServiceCounts],
+        encode_headers: HeaderEncoder,
+        spawner: Spawner,
+        events: Events,
+        clock: MonotonicClock,
+    ) -> None:
+        self.settings = settings
+        self._book = book
+        self._tail = tail
+        self._counts_of = counts_of
+        self._encode_headers = encode_headers
+        self._spawner = spawner
+        self._events = events
+        self._clock = clock
+        self.entries: dict[tuple[str, str], EntryFiles] = {}
+        self.files: dict[tuple[str, FileKey], TailedFile] = {}
+        self._paths: dict[tuple[str, bytes], TailedFile] = {}
+        self._left: dict[tuple[str, bytes], TailedFile] = {}
+        self._watches = Watches(
+            self.entries,
+            on_modified=self._modified,
+            on_name=self._left_name,
+            on_path=self._check,
+            on_rescan=self._rescan_soon,
+            on_overflow=self._overflow,
+            events=events,
+        )
+        self._greenlets: list[gevent.Greenlet] = []
+        self._stopped = False
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start watching and sweeping."""
+        self._greenlets = [
+            self._spawner.forever("files-watch", self._watches.run),
+            self._spawner.forever("files-sweep", self._sweep_forever),
+        ]
+
+    def stop(self) -> None:
+        """Stop reading. Acknowledgements still move positions."""
+        self._stopped = True
+        gevent.killall([*self._greenlets, *(file.greenlet for file in self.files.values() if file.greenlet)])
+        self._watches.close()
+
+    def start_entry(self, entry: Entry) -> None:
+        """Begin to read what the entry names."""
+        state = EntryFiles(entry, Pattern(os.fsencode(entry.log_path)))
+        state.known_before = self._book.knows_entry(entry.service, entry.log_path)
+        self.entries[entry.id] = state
+        self._scan(state)
+
+    def change_entry(self, entry: Entry) -> None:
+        """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
+        state = self.entries[entry.id]
+        topic_changed = state.entry.topic != entry.topic
+        state.entry = entry
+        for file in self._files_of(state):
+            file.render = self._render(entry, file.label)
+            if topic_changed:
+                file.route = self._route(entry, file.label)
+
+    def stop_entry(self, entry_id: tuple[str, str]) -> None:
+        """Stop reading what the entry names; its positions stay."""
+        state = self.entries.pop(entry_id)
+        for file in self._files_of(state):
+            self._drop(file)
+        self._watches.uncover(state)
+
+    def _files_of(self, state: EntryFiles) -> list[TailedFile]:
+        service, log_path = state.entry.id
+        return [file for file in self.files.values() if file.service == service and file.log_path == log_path]
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _scan(self, state: EntryFiles) -> None:
+        """Look for everything that the entry names."""
+        state.rescan_planned = False
+        found = discovery.scan(state.pattern)
+        self._watches.cover(state, found.directories)
+        # What is written between the scan and the watch is seen by looking again, once the watches stand.
+        found = discovery.scan(state.pattern)
+        if not state.scanned:
+            self._find_renamed(state, found.paths)
+        for path, reason in found.unreadable.items():
+            self._refuse(state, path, reason)
+        for path in found.paths:
+            self._check(state, path)
+        here = set(found.paths)
+        for file in self._files_of(state):
+            if file.left_path_s is None and file.path not in here:
+                self._check(state, file.path)
+        state.scanned = True
+        if not found.paths and not state.missing_told:
+            state.missing_told = True
+            self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
+
+    def _check(self, state: EntryFiles, path: bytes) -> None:
+        """Compare what lies at a path with what was known of it."""
+        service = state.entry.service
+        try:
+            key = key_of(path)
+        except OSError as error:
+            # Cannot look is not gone: whatever is open stays open.
+            self._refuse(state, path, f"it cannot be looked at: {error.strerror}")
+            return
+        held = self._paths.get((service, path))
+        if held is not None:
+            fate = rotation.fate(held.key, key)
+            if fate is Fate.SAME:
+                return
+            if fate is Fate.GONE:
+                self._leave(held)
+                return
+        if key is None:
+            return
+        known = self.files.get((service, key))
+        if known is not None:
+            self._moved(known, held, path)
+        elif held is None or held.log_path == state.entry.log_path:
+            self._open(state, path, held)
+
+    def _moved(self, file: TailedFile, held: TailedFile | None, path: bytes) -> None:
+        """A file that is being read shows up at another path."""
+        if self._paths.get((file.service, file.path)) is file and self._safe_key(file.path) == file.key:
+            return  # a second name (link) of the same file; one is enough
+        if held is not None:
+            self._leave(held)
+        if self._paths.get((file.service, file.path)) is file:
+            del self._paths[file.service, file.path]
+        if self._left.get((file.service, file.path)) is not file:
+            self._left[file.service, file.path] = file
+        self._watches.forget(file)
+        file.path = path
+        file.left_path_s = None
+        file.real_path = os.path.realpath(path)
+        self._paths[file.service, path] = file
+        self._watches.remember(file)
+        self._wake(file)
+
+    def _leave(self, file: TailedFile) -> None:
+        """The file is not at its path any more: drain it, wait for late writes, let it go."""
+        if self._paths.get((file.service, file.path)) is file:
+            del self._paths[file.service, file.path]
+        self._left[file.service, file.path] = file
+        file.left_path_s = self._clock()
+        self._events.file_rotated(
+            service=file.service, path=file.label, unread_bytes=max(0, file.size_bytes() - file.read_offset)
+        )
+        self._wake(file)
+
+    def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None) -> None:
+        """A file that was not known lies at a path that is named."""
+        try:
+            opened = open_log(path, self.settings.refusal)
+        except FileNotFoundError:
+            return
+        except FileRefused as error:
+            self._refuse(state, path, str(error))
+            return
+        service = state.entry.service
+        if (service, opened.key) in self.files:
+            os.close(opened.descriptor)
+            return
+        if state.refused.pop(path, None) is not None:
+            self._events.file_readable_again(service=service, path=path)
+        if held is not None:
+            self._leave(held)
+        offset, label = self._where_to_begin(state, path, opened)
+        file = self._add(state, path, label, opened, offset)
+        file.predecessor = self._predecessor(file)
+        self._paths[service, path] = file
+        self._wake(file)
+
+    def _predecessor(self, file: TailedFile) -> TailedFile | None:
+        """The generation that was at this path before, while it is not read to its end."""
+        before = self._left.pop((file.service, file.path), None)
+        if before is None or before is file or before.closed:
+            return None
+        if before.left_path_s is None and before.path == file.path:
+            return None
+        before.caught_up.clear()
+        self._wake(before)
+        return before
+
+    # -- a file's beginning and end -----------------------------------------------------------------------------------
+
+    def _where_to_begin(self, state: EntryFiles, path: bytes, opened: Opened) -> tuple[int, bytes]:
+        """The offset at which reading begins, and the label of the file."""
+        identity = inode_identity(opened.key.device, opened.key.inode)
+        position = self._book.find(state.entry.service, identity)
+        if position is not None and resume.same_file(position, opened):
+            if position.offset <= opened.size_bytes:
+                return position.offset, position.path
+            self._events.file_truncated(
+                service=state.entry.service, path=path, position=position.offset, size=opened.size_bytes
+            )
+            return 0, position.path
+        if position is not None:
+            self._events.file_replaced(service=state.entry.service, path=path)
+            return 0, path
+        start_at = state.entry.start_at or self.settings.start_at
+        if start_at == "end" and not state.scanned and not state.known_before:
+            return resume.last_line_end(opened), path
+        return 0, path
+
+    def _add(self, state: EntryFiles, path: bytes, label: bytes, opened: Opened, offset: int) -> TailedFile:
+        entry = state.entry
+        file = TailedFile(
+            service=entry.service,
+            log_path=entry.log_path,
+            label=label,
+            path=path,
+            real_path=opened.real_path,
+            key=opened.key,
+            identity=inode_identity(opened.key.device, opened.key.inode),
+            descriptor=opened.descriptor,
+            read_offset=offset,
+            route=self._route(entry, label),
+            render=self._render(entry, label),
+            counts=self._counts_of(entry.service),
+            on_acked=self._on_acked,
+            on_rewind=self._wake,
+            last_growth_s=self._clock(),
+        )
+        self.files[entry.service, opened.key] = file
+        self._watches.remember(file)
+        self._note(file)
+        self._events.file_found(service=entry.service, path=path, offset=offset, size=opened.size_bytes)
+        return file
+
+    def truncated(self, file: TailedFile, size_bytes: int) -> None:
+        """The file lost bytes that were read: from now on it is another generation, read from its beginning."""
+        self._events.file_truncated(
+            service=file.service, path=file.label, position=file.read_offset, size=size_bytes
+        )
+        state = self.entries.get((file.service, file.log_path))
+        if state is None:
+            return
+        opened = Opened(file.descriptor, file.key, file.real_path, size_bytes)
+        file.retired = True  # late acknowledgements of the old bytes must not move the new position
+        self._watches.forget(file)
+        successor = self._add(state, file.path, file.label, opened, 0)
+        if self._paths.get((file.service, file.path)) is file:
+            self._paths[file.service, file.path] = successor
+        else:
+            successor.left_path_s = file.left_path_s
+        self._wake(successor)
+
+    def finished(self, file: TailedFile) -> None:
+        """All of a file that left its path is acknowledged and nothing was added for a while."""
+        self._events.file_closed(
+            service=file.service, path=file.label, reason="it was rotated away and is done"
+        )
+        self._drop(file)
+
+    def _drop(self, file: TailedFile) -> None:
+        self.files.pop((file.service, file.key), None)
+        for known in (self._paths, self._left):
+            if known.get((file.service, file.path)) is file:
+                del known[file.service, file.path]
+        self._watches.forget(file)
+        if file.greenlet is not None and file.greenlet is not gevent.getcurrent():
+            file.greenlet.kill()
+        file.close()
+
+    def _find_renamed(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
+        """At the first look: what was read before and has been renamed since is read to its end first."""
+        here = {key for path in paths if (key := self._safe_key(path)) is not None}
+        positions = self._book.of_entry(*state.entry.id)
+        for renamed in resume.find_renamed(positions, here, self.settings.refusal):
+            label = renamed.position.path
+            file = self._add(state, renamed.path, label, renamed.opened, renamed.position.offset)
+            file.predecessor = self._left.get((file.service, label))
+            file.left_path_s = self._clock()
+            self._left[file.service, label] = file
+            self._wake(file)
+
+    # -- small things -------------------------------------------------------------------------------------------------
+
+    def _route(self, entry: Entry, label: bytes) -> Route:
+        return Route(entry.topic, zlib.crc32(os.fsencode(self.settings.host_id) + b"\0" + label))
+
+    def _render(self, entry: Entry, label: bytes) -> Render:
+        return Render(
+            self.settings.host_id,
+            entry.service,
+            label,
+            entry.format,
+            entry.headers,
+            entry.key,
+            self._encode_headers,
+        )
+
+    def _refuse(self, state: EntryFiles, path: bytes, reason: str) -> None:
+        if state.refused.get(path) != reason:
+            state.refused[path] = reason
+            self._events.file_refused(service=state.entry.service, path=path, reason=reason)
+
+    @staticmethod
+    def _safe_key(path: bytes) -> FileKey | None:
+        try:
+            return key_of(path)
+        except OSError:
+            return None
+
+    def _wake(self, file: TailedFile) -> None:
+        """See to it that a greenlet reads the file."""
+        file.dirty = True
+        if not file.tailing and not file.closed and not file.retired and not self._stopped:
+            file.tailing = True
+            file.greenlet = self._spawner.once(f"tail {os.fsdecode(file.path)}", self._tail, file)
+
+    def _note(self, file: TailedFile) -> None:
+        self._book.note(
+            Position(
+                file.service,
+                file.identity,
+                file.log_path,
+                file.label,
+                file.acks.acked_offset,
+                file.head.size_bytes,
+                file.head.digest,
+            )
+        )
+
+    def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
+        if lines:
+            self._events.lines_acked(service=file.service, lines=lines, bytes_=bytes_)
+        if not file.retired:
+            file.grow_head()
+            self._note(file)
+
+    def _modified(self, file: TailedFile) -> None:
+        file.dirty = True
+        if not file.tailing:
+            self._wake(file)
+
+    def _left_name(self, file: TailedFile) -> None:
+        """The name under which a file really lies came, went or changed."""
+        state = self.entries.get((file.service, file.log_path))
+        if state is not None and file.left_path_s is None:
+            self._check(state, file.path)
+
+    def _rescan_soon(self, state: EntryFiles) -> None:
+        """Look at the whole entry, once for a burst of events."""
+        if not state.rescan_planned:
+            state.rescan_planned = True
+            self._spawner.once("files-rescan", self._rescan, state)
+
+    def _rescan(self, state: EntryFiles) -> None:
+        gevent.sleep(RESCAN_DELAY_S)
+        if self.entries.get(state.entry.id) is state:
+            self._scan(state)
+
+    def _overflow(self) -> None:
+        self._events.inotify_overflow()
+        self._spawner.once("files-sweep-now", self._sweep)
+
+    # -- sweeping -----------------------------------------------------------------------------------------------------
+
+    def _sweep_forever(self) -> None:
+        while True:
+            polled = any(state.polled for state in self.entries.values())
+            gevent.sleep(min(POLL_S, self.settings.rescan_s) if polled else self.settings.rescan_s)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Repair what events missed: new and vanished names, and bytes that nobody told of."""
+        begun_s = self._clock()
+        for state in list(self.entries.values()):
+            if self.entries.get(state.entry.id) is state:
+                self._scan(state)
+                gevent.sleep(1e-6)
+        for number, file in enumerate(list(self.files.values())):
+            if not file.tailing and not file.closed and file.size_bytes() != file.read_offset:
+                self._wake(file)
+            if number % SWEEP_SLICE == SWEEP_SLICE - 1:
+                gevent.sleep(1e-6)
+        self._events.scan_done(seconds=self._clock() - begun_s)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A path or glob becomes paths that exist, and the directories in which a change would matter. Works on bytes."""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+MAX_DEPTH = 16
+"""How deep `**` goes."""
+
+_MAGIC = re.compile(rb"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """An absolute path or glob. `*`, `?` and `[…]` match within a name, `**` any number of directories."""
+
+    path: bytes
+
+    @cached_property
+    def parts(self) -> tuple[bytes, ...]:
+        """The names of the path."""
+        return tuple(part for part in self.path.split(b"/") if part)
+
+    @cached_property
+    def base(self) -> bytes:
+        """The directory down to which the path has no wildcard."""
+        fixed: list[bytes] = []
+        for part in self.parts[:-1]:
+            if _MAGIC.search(part):
+                break
+            fixed.append(part)
+        return b"/" + b"/".join(fixed)
+
+    @cached_property
+    def literal(self) -> bool:
+        """Whether it names just one path."""
+        return not any(_MAGIC.search(part) for part in self.parts)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[bytes]:
+        pieces = []
+        for part in self.parts:
+            if part == b"**":
+                pieces.append(rb"(?:/[^/]+)*")
+            elif _MAGIC.search(part):
+                pieces.append((b"/" if part.startswith(b".") else rb"/(?!\.)") + _name_regex(part).pattern)
+            else:
+                pieces.append(b"/" + re.escape(part))
+        return re.compile(b"".join(pieces) + rb"\Z", re.DOTALL)
+
+    def matches(self, path: bytes) -> bool:
+        """Whether the path is one that this pattern names."""
+        return self._regex.match(path) is not None
+
+
+@dataclass(slots=True)
+class Found:
+    """What a scan saw: matching paths (files of any kind), the directories looked into, and those that could not be."""
+
+    paths: list[bytes]
+    directories: set[bytes]
+    unreadable: dict[bytes, str]
+
+
+def scan(pattern: Pattern) -> Found:
+    """Look for everything that the pattern names. Never raises for what lies on the disk."""
+    found = Found([], set(), {})
+    depth = len([part for part in pattern.base.split(b"/") if part])
+    _walk(pattern.base, pattern.parts[depth:], found, MAX_DEPTH)
+    found.paths = sorted(set(found.paths))
+    return found
+
+
+def nearest_directory(path: bytes) -> bytes:
+    """The deepest directory above `path` (or itself) that exists: where its appearance will show first."""
+    while path != b"/" and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:
+    found.directories.add(directory)
+    head, rest = parts[0], parts[1:]
+    if head == b"**":
+        _walk_any_depth(directory, parts, found, depth)
+    elif _MAGIC.search(head):
+        name = _name_regex(head)
+        for entry in _entries(directory, found):
+            hidden = entry.name.startswith(b".") and not head.startswith(b".")
+            if not hidden and name.fullmatch(entry.name):
+                _take(entry.path, rest, found, depth)
+    elif os.path.lexists(os.path.join(directory, head)):
+        _take(os.path.join(directory, head), rest, found, depth)
+
+
+def _walk_any_depth(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:
+    rest = parts[1:]
+    if rest:
+        _walk(directory, rest, found, depth)
+    if depth == 0:
+        return
+    for entry in _entries(directory, found):
+        # Links are not followed: one to a parent would be walked for ever.
+        if entry.is_dir(follow_symlinks=False):
+            _walk(entry.path, parts, found, depth - 1)
+        elif not rest:
+            found.paths.append(entry.path)
+
+
+def _take(path: bytes, rest: tuple[bytes, ...], found: Found, depth: int) -> None:
+    if not rest:
+        found.paths.append(path)
+    elif os.path.isdir(path):
+        _walk(path, rest, found, depth)
+
+
+def _entries(directory: bytes, found: Found) -> Iterator["os.DirEntry[bytes]"]:
+    try:
+        with os.scandir(directory) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        found.unreadable[directory] = str(error.strerror)
+
+
+def _name_regex(part: bytes) -> re.Pattern[bytes]:
+    translated = fnmatch.translate(part.decode("latin-1")).removesuffix(r"\Z").removesuffix(r"\z")
+    return re.compile(translated.encode("latin-1").replace(b".*", b"[^/]*"), re.DOTALL)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens log files without side effects: what is checked is what is read, and nothing but a regular file is touched."""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from logagent.errors import FileRefused
+from logagent.sources.rotation import FileKey
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A descriptor for reading, the file it is, and where it really lies."""
+
+    descriptor: int
+    key: FileKey
+    real_path: bytes
+    size_bytes: int
+
+
+Refusal = Callable[[str], str | None]
+"""Why the file at a real path must not be read; None when it may."""
+
+
+def open_log(path: bytes, refusal: Refusal) -> Opened:
+    """Open a regular file for reading. Raises FileRefused with the reason; FileNotFoundError when nothing is there.
+
+    The path is opened as a mere handle first (O_PATH reads nothing, cannot hang on a FIFO, wakes no device); type and
+    place are judged on it, and then the very same file is opened for reading through /proc/self/fd.
+    """
+    try:
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileRefused(_sentence(error)) from error
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
+            raise FileRefused(f"it is {kind}; only regular files are read")
+        link = f"/proc/self/fd/{handle}"
+        real_path = os.readlink(os.fsencode(link))
+        refused = refusal(os.fsdecode(real_path.removesuffix(b" (deleted)")))
+        if refused:
+            raise FileRefused(refused)
+        try:
+            descriptor = os.open(link, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FileRefused(_sentence(error)) from error
+    finally:
+        os.close(handle)
+    return Opened(descriptor, FileKey(status.st_dev, status.st_ino), real_path, status.st_size)
+
+
+def key_of(path: bytes) -> FileKey | None:
+    """Which file lies at the path now; None when there is none. Raises OSError when that cannot be seen."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return FileKey(status.st_dev, status.st_ino)
+
+
+def _sentence(error: OSError) -> str:
+    return f"it cannot be opened: {error.strerror}"

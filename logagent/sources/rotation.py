@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has become of a file: a function of two observations. Pure."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Fate(enum.Enum):
+    """What a path's file is now, compared with the descriptor that is held."""
+
+    SAME = "same"
+    ROTATED = "another file is at its path"
+    GONE = "nothing is at its path"
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """A file while the agent runs."""
+
+    device: int
+    inode: int
+
+
+def fate(held: FileKey, at_path: FileKey | None) -> Fate:
+    """What the held file is, given what lies at its path now (None = nothing)."""
+    if at_path is None:
+        return Fate.GONE
+    return Fate.SAME if at_path == held else Fate.ROTATED
+
+
+def truncated(position: int, size_bytes: int) -> bool:
+    """Whether the file lost bytes that had been read."""
+    return size_bytes < position
+
+
+def finished(
+    *,
+    read_offset: int,
+    size_bytes: int,
+    unacked: bool,
+    quiet_s: float,
+    rotate_wait_s: float,
+    unfinished_line: bool,
+) -> bool:
+    """Whether a file that left its path can be let go: all read and acknowledged, and quiet for `rotate_wait_s`.
+
+    `quiet_s` is the time since it last grew or was moved away, whichever came later. A last line without its newline is
+    read as a line first (`unfinished_line` says that one is still there).
+    """
+    return read_offset >= size_bytes and not unacked and not unfinished_line and quiet_s >= rotate_wait_s

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One generation of a log file that is being read: its descriptor, how far it was read, how far it is acknowledged."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gevent import Greenlet
+from gevent.event import Event
+
+from logagent.pipeline.acks import AckTracker
+from logagent.pipeline.outlet import Route
+from logagent.pipeline.render import Render
+from logagent.sources.identity import HEAD_BYTES, Head
+from logagent.sources.rotation import FileKey
+
+LINE_BYTES_GUESS = 256
+
+
+@dataclass(slots=True)
+class ServiceCounts:
+    """Since the agent started."""
+
+    lines_read: int = 0
+    lines_acked: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class TailedFile:
+    """Implements `pipeline.batch.Source`. `label` is the path under which the generation was first seen: it names the
+    file in messages and chooses its partition, also after a rename.
+    """
+
+    service: str
+    log_path: str
+    label: bytes
+    path: bytes
+    real_path: bytes
+    key: FileKey
+    identity: str
+    descriptor: int
+    read_offset: int
+    route: Route
+    render: Render
+    counts: ServiceCounts
+    on_acked: Callable[["TailedFile", int, int], None]
+    on_rewind: Callable[["TailedFile"], None]
+    last_growth_s: float
+    head: Head = field(default_factory=lambda: Head.of(b""))
+    predecessor: "TailedFile | None" = None
+    acks: AckTracker = field(init=False)
+    scanned_offset: int = field(init=False)
+    line_bytes: int = LINE_BYTES_GUESS
+    left_path_s: float | None = None
+    closed: bool = False
+    retired: bool = False
+    dirty: bool = False
+    tailing: bool = False
+    greenlet: Greenlet | None = None
+    caught_up: Event = field(default_factory=Event)
+    state: str = "idle"
+    reason: str = ""
+    slow: bool = False
+
+    def __post_init__(self) -> None:
+        self.acks = AckTracker(self.read_offset)
+        self.scanned_offset = self.read_offset
+
+    def acked(self, lines: int, bytes_: int) -> None:
+        """Some segments were acknowledged (`pipeline.batch.Source`)."""
+        self.counts.lines_acked += lines
+        self.on_acked(self, lines, bytes_)
+
+    def rewind(self, offset: int) -> None:
+        """Unsent lines from `offset` on were dropped: read them again (`pipeline.batch.Source`)."""
+        self.read_offset = self.scanned_offset = offset
+        self.on_rewind(self)
+
+    def advance(self, offset: int) -> None:
+        """Everything before `offset` has been handed on."""
+        self.read_offset = self.scanned_offset = offset
+
+    def size_bytes(self) -> int:
+        """How long the file is now; 0 when it cannot be seen any more."""
+        if self.closed:
+            return self.acks.acked_offset
+        return os.fstat(self.descriptor).st_size
+
+    def grow_head(self) -> None:
+        """Hash the first bytes again while there are fewer of them than a whole head."""
+        if self.head.size_bytes < HEAD_BYTES and not self.closed:
+            self.head = Head.of(os.pread(self.descriptor, HEAD_BYTES, 0))
+
+    def close(self) -> None:
+        """Let the descriptor go."""
+        if not self.closed:
+            self.closed = True
+            self.state = "closed"
+            self.caught_up.set()
+            os.close(self.descriptor)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop of one active file: look, wait for room, for the rate and for a turn, read, hand on. Ends when idle."""
+
+import enum
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import gevent
+
+from logagent.backoff import Backoff
+from logagent.clock import MonotonicClock, WallClock
+from logagent.ops.events import Events
+from logagent.pacing.limiter import Limiter
+from logagent.pipeline.chunk import Chunk
+from logagent.pipeline.outlet import Outlet
+from logagent.sources import reader, rotation
+from logagent.sources.tailed_file import TailedFile
+from logagent.sources.turnstile import Turnstile
+
+COALESCE_S = 0.02
+"""After reaching the end of a file, look again no sooner than this, however often it is written."""
+
+ROTATED_POLL_S = 0.25
+LOOK_AGAIN_S = 1.0
+SLOW_READ_S = 0.02
+"""A file system on which one read took this long is read in a thread from then on: the loop must not hang."""
+
+MIN_READ_BYTES = 4096
+READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
+
+
+class Step(enum.Enum):
+    """How far one step came."""
+
+    MORE = "go on at once"
+    END = "nothing to read now"
+    TRUNCATED = "the file is another one now"
+
+
+@dataclass(frozen=True, slots=True)
+class TailSettings:
+    """What the operator can turn."""
+
+    max_line_bytes: int
+    rotate_wait_s: float
+
+
+class Tailer:
+    """Shared by all files; one greenlet per active file runs `tail`."""
+
+    def __init__(
+        self,
+        settings: TailSettings,
+        outlet: Outlet,
+        turnstile: Turnstile,
+        *,
+        limiter_of: Callable[[str], Limiter],
+        on_truncated: Callable[[TailedFile, int], None],
+        on_finished: Callable[[TailedFile], None],
+        events: Events,
+        clock: MonotonicClock,
+        wall: WallClock,
+    ) -> None:
+        self.settings = settings
+        self._outlet = outlet
+        self._turnstile = turnstile
+        self._limiter_of = limiter_of
+        self._on_truncated = on_truncated
+        self._on_finished = on_finished
+        self._events = events
+        self._clock = clock
+        self._wall = wall
+        self._slow_devices: set[int] = set()
+
+    def tail(self, file: TailedFile) -> None:
+        """Read until the file has nothing more for now (it is started again when it grows) or is let go for good."""
+        file.tailing = True
+        failures = 0
+        try:
+            while not file.closed:
+                file.dirty = False
+                try:
+                    step = self._step(file)
+                except OSError as error:
+                    self._failed(file, error, failures)
+                    gevent.sleep(READ_ERROR.delay_s(failures))
+                    failures += 1
+                    continue
+                failures = 0
+                if step is Step.TRUNCATED:
+                    return
+                if step is Step.END and self._rest(file):
+                    return
+        finally:
+            file.tailing = False
+
+    def _failed(self, file: TailedFile, error: OSError, failures: int) -> None:
+        self._events.read_failed(service=file.service, path=file.label, error=str(error))
+        file.state, file.reason = "failing", f"it cannot be read: {error.strerror}"
+        if failures:
+            # The next generation must not wait for a file that may never be readable again.
+            file.caught_up.set()
+
+    def _rest(self, file: TailedFile) -> bool:
+        """At the end of the file: wait a little. True when the greenlet may end."""
+        if file.left_path_s is None:
+            gevent.sleep(COALESCE_S)
+            if file.dirty:
+                return False
+            file.state = "idle"
+            return True
+        file.caught_up.set()
+        file.state, file.reason = "rotated", "another file is at its path; waiting for late writes"
+        quiet_s = self._clock() - max(file.left_path_s, file.last_growth_s)
+        size_bytes = file.size_bytes()
+        if file.read_offset < size_bytes and quiet_s >= self.settings.rotate_wait_s:
+            self._last_line(file, size_bytes)
+        elif rotation.finished(
+            read_offset=file.read_offset,
+            size_bytes=size_bytes,
+            unacked=file.acks.pending,
+            quiet_s=quiet_s,
+            rotate_wait_s=self.settings.rotate_wait_s,
+            unfinished_line=False,
+        ):
+            self._on_finished(file)
+            return True
+        gevent.sleep(ROTATED_POLL_S)
+        return False
+
+    def _step(self, file: TailedFile) -> Step:
+        size_bytes = file.size_bytes()
+        if rotation.truncated(file.read_offset, size_bytes):
+            self._on_truncated(file, size_bytes)
+            return Step.TRUNCATED
+        if size_bytes <= file.scanned_offset:
+            file.reason = "" if file.read_offset == size_bytes else "the last line has no end yet"
+            return Step.END
+        if not self._may_read(file):
+            return Step.MORE
+        file.state, file.reason = "reading", ""
+        limiter = self._limiter_of(file.service)
+        if not limiter.unlimited:
+            file.state, file.reason = "waiting", f"the rate limit of {file.service}"
+        with limiter.turn() as lines:
+            chunk = self._read(file, lines)
+            if chunk is not None:
+                limiter.spend(len(chunk.values))
+        return Step.MORE
+
+    def _may_read(self, file: TailedFile) -> bool:
+        before = file.predecessor
+        if before is not None:
+            if not before.caught_up.is_set():
+                file.state, file.reason = "waiting", "the file that was rotated away is read first"
+                before.caught_up.wait(timeout=LOOK_AGAIN_S)
+                return False
+            file.predecessor = None
+        reason = self._outlet.wait_room(file.route, LOOK_AGAIN_S)
+        if reason:
+            file.state, file.reason = "waiting", reason
+        return not reason
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def _read(self, file: TailedFile, lines: int | None) -> Chunk | None:
+        """Read and hand on at most `lines` lines (None = as many as one read holds); None when no line was complete."""
+        offset = file.scanned_offset
+        count = reader.READ_BYTES
+        if lines is not None and offset == file.read_offset:
+            count = max(MIN_READ_BYTES, min(count, lines * file.line_bytes * 5 // 4))
+        data = self._in_thread(file, count, offset) if file.slow else None
+        with self._turnstile.turn():
+            if not self._outlet.has_room(file.route) or file.scanned_offset != offset or file.closed:
+                return None
+            if data is None:
+                data = self._timed_pread(file, count, offset)
+            chunk = self._long_line(file, data) if offset > file.read_offset else self._lines(file, data)
+            if chunk is None:
+                file.scanned_offset = offset + len(data)
+                return None
+            if lines is not None:
+                chunk = chunk.first(lines)
+            self._hand_on(file, chunk)
+            return chunk
+
+    def _lines(self, file: TailedFile, data: bytes) -> Chunk | None:
+        chunk = reader.parse(data, file.read_offset, self.settings.max_line_bytes)
+        if chunk.end_offset == chunk.start_offset:
+            return None
+        if chunk.values:
+            file.line_bytes = max(1, (chunk.end_offset - chunk.start_offset) // len(chunk.values))
+        return chunk
+
+    def _long_line(self, file: TailedFile, data: bytes) -> Chunk | None:
+        """Go on in a line whose beginning was seen without its end; only the new bytes are searched."""
+        newline = data.find(b"\n")
+        if newline < 0:
+            return None
+        limit = self.settings.max_line_bytes
+        start_offset, end_offset = file.read_offset, file.scanned_offset + newline + 1
+        # One byte more than the limit may be a carriage return that does not count, and one is the newline.
+        if end_offset - start_offset <= limit + 2:
+            line = os.pread(file.descriptor, end_offset - start_offset, start_offset)
+            return reader.parse(line, start_offset, limit)
+        head = os.pread(file.descriptor, limit + 1, start_offset)
+        return reader.oversize(head, start_offset, end_offset, limit)
+
+    def _last_line(self, file: TailedFile, size_bytes: int) -> None:
+        """Nothing will be added any more: what stands behind the last newline is a line too."""
+        if not self._may_read(file):
+            return
+        limit = self.settings.max_line_bytes
+        start_offset = file.read_offset
+        with self._turnstile.turn():
+            if not self._outlet.has_room(file.route) or file.read_offset != start_offset:
+                return
+            data = os.pread(file.descriptor, min(size_bytes - start_offset, limit + 1), start_offset)
+            chunk = reader.parse_closed(data, start_offset, limit)
+            if size_bytes - start_offset > limit + 1:
+                # As if a newline followed; it is not there, so the chunk ends before it.
+                chunk = replace(
+                    reader.oversize(data, start_offset, size_bytes + 1, limit), end_offset=size_bytes
+                )
+            self._hand_on(file, chunk)
+
+    def _hand_on(self, file: TailedFile, chunk: Chunk) -> None:
+        segment = file.render.segment(file, chunk, int(self._wall() * 1000))
+        file.advance(chunk.end_offset)
+        file.last_growth_s = self._clock()
+        file.counts.lines_read += len(chunk.values)
+        self._events.lines_read(
+            service=file.service, lines=len(chunk.values), bytes_=chunk.end_offset - chunk.start_offset
+        )
+        if chunk.cuts:
+            cut_bytes = sum(bytes_ for _, bytes_ in chunk.cuts)
+            self._events.lines_cut(
+                service=file.service, path=file.label, lines=len(chunk.cuts), cut_bytes=cut_bytes
+            )
+        self._outlet.put(file.route, segment)
+
+    def _timed_pread(self, file: TailedFile, count: int, offset: int) -> bytes:
+        begun_s = self._clock()
+        data = os.pread(file.descriptor, count, offset)
+        if self._clock() - begun_s > SLOW_READ_S:
+            self._slow_devices.add(file.key.device)
+        file.slow = file.key.device in self._slow_devices
+        return data
+
+    def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
+        result = gevent.get_hub().threadpool.spawn(os.pread, file.descriptor, count, offset)
+        try:
+            data: bytes = result.get()
+        except gevent.GreenletExit:
+            # The descriptor must not be closed (and its number given to another file) while the thread reads from it.
+            result.wait()
+            raise
+        return data

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One inotify descriptor for the whole process, watching directories. The only importer of inotify_simple."""
+
+import os
+from collections.abc import Callable
+
+from gevent.socket import wait_read
+from inotify_simple import INotify, flags
+
+MASK = (
+    flags.MODIFY
+    | flags.CREATE
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE
+    | flags.ATTRIB
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
+)
+CHANGED = flags.MODIFY
+GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.IGNORED | flags.UNMOUNT
+
+
+class Watcher:
+    """Says which names in which directories changed.
+
+    `on_modified(directory, name)`: bytes were written. `on_entry(directory, name)`: a name came, went or changed its
+    mode. `on_directory_gone(directory)`: the watch ended. `on_overflow()`: events were lost, look at everything.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_modified: Callable[[bytes, bytes], None],
+        on_entry: Callable[[bytes, bytes], None],
+        on_directory_gone: Callable[[bytes], None],
+        on_overflow: Callable[[], None],
+    ) -> None:
+        self._inotify = INotify(nonblocking=True)
+        self._on_modified = on_modified
+        self._on_entry = on_entry
+        self._on_directory_gone = on_directory_gone
+        self._on_overflow = on_overflow
+        self._directories: dict[int, bytes] = {}
+        self._watches: dict[bytes, int] = {}
+
+    def watch(self, directory: bytes) -> None:
+        """Watch a directory; again is harmless. Raises OSError."""
+        if directory in self._watches:
+            return
+        watch = self._inotify.add_watch(directory, MASK)
+        stale = self._directories.get(watch)
+        if stale is not None:
+            # The same directory under another name (a link): both names are told.
+            self._watches[directory] = watch
+            return
+        self._directories[watch] = directory
+        self._watches[directory] = watch
+
+    def unwatch(self, directory: bytes) -> None:
+        """Stop watching a directory."""
+        watch = self._watches.pop(directory, None)
+        if watch is None or watch in self._watches.values():
+            return
+        self._directories.pop(watch, None)
+        try:
+            self._inotify.rm_watch(watch)
+        except OSError:
+            return  # the kernel had removed it already, with the directory
+
+    @property
+    def watched(self) -> frozenset[bytes]:
+        """The directories under watch."""
+        return frozenset(self._watches)
+
+    def run(self) -> None:
+        """The greenlet: waits for events and tells."""
+        while True:
+            wait_read(self._inotify.fileno())
+            for event in self._inotify.read(timeout=0):
+                self._tell(event.wd, event.mask, os.fsencode(event.name))
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._inotify.close()
+
+    def _tell(self, watch: int, mask: int, name: bytes) -> None:
+        if mask & flags.Q_OVERFLOW:
+            self._on_overflow()
+            return
+        directory = self._directories.get(watch)
+        if directory is None:
+            return
+        if mask & GONE:
+            if mask & flags.IGNORED:
+                self._directories.pop(watch, None)
+                for path in [path for path, number in self._watches.items() if number == watch]:
+                    del self._watches[path]
+            elif not name:
+                self._on_directory_gone(directory)
+        elif mask & CHANGED:
+            self._on_modified(directory, name)
+        elif name:
+            self._on_entry(directory, name)

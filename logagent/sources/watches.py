@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns inotify's events on directories into news about files and entries."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from logagent.config.services import Entry
+from logagent.ops.events import Events
+from logagent.sources import discovery
+from logagent.sources.discovery import Pattern
+from logagent.sources.tailed_file import TailedFile
+from logagent.sources.watcher import Watcher
+
+
+@dataclass(slots=True, eq=False)
+class EntryFiles:
+    """One entry while it runs."""
+
+    entry: Entry
+    pattern: Pattern
+    scanned: bool = False
+    known_before: bool = False
+    polled: bool = False
+    rescan_planned: bool = False
+    missing_told: bool = False
+    refused: dict[bytes, str] = field(default_factory=dict)
+    directories: set[bytes] = field(default_factory=set)
+
+
+class Watches:
+    """Which directories are watched for whom, and which files are known under which real names.
+
+    `on_modified(file)`: it was written. `on_name(file)`: its real name came, went or changed. `on_path(entry, path)`: a
+    path that the entry names came, went or changed. `on_rescan(entry)`: directories changed. `on_overflow()`: events
+    were lost.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[tuple[str, str], EntryFiles],
+        *,
+        on_modified: Callable[[TailedFile], None],
+        on_name: Callable[[TailedFile], None],
+        on_path: Callable[[EntryFiles, bytes], None],
+        on_rescan: Callable[[EntryFiles], None],
+        on_overflow: Callable[[], None],
+        events: Events,
+    ) -> None:
+        self._entries = entries
+        self._on_modified = on_modified
+        self._on_name = on_name
+        self._on_path = on_path
+        self._on_rescan = on_rescan
+        self._events = events
+        self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
+        self._users: dict[bytes, dict[tuple[bytes, EntryFiles], None]] = {}
+        self._watcher = Watcher(
+            on_modified=self._modified,
+            on_entry=self._entry_changed,
+            on_directory_gone=self._directory_gone,
+            on_overflow=on_overflow,
+        )
+
+    def run(self) -> None:
+        """The greenlet."""
+        self._watcher.run()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._watcher.close()
+
+    def remember(self, file: TailedFile) -> None:
+        """Tell of changes to this file, wherever a link led to it."""
+        self._names.setdefault(os.path.split(file.real_path), {})[file] = None
+        directory = os.path.dirname(file.real_path)
+        state = self._entries.get((file.service, file.log_path))
+        if state is not None and directory not in self._users:
+            self.cover(state, {directory})
+
+    def forget(self, file: TailedFile) -> None:
+        """Tell no more of this file."""
+        name = os.path.split(file.real_path)
+        files = self._names.get(name)
+        if files is not None:
+            files.pop(file, None)
+            if not files:
+                del self._names[name]
+
+    def cover(self, state: EntryFiles, directories: set[bytes]) -> None:
+        """Watch directories for an entry, and the one in which its base directory would appear."""
+        for directory in directories | {discovery.nearest_directory(state.pattern.base)}:
+            real = os.path.realpath(directory)
+            users = self._users.get(real, {})
+            if (directory, state) in users:
+                continue
+            try:
+                self._watcher.watch(real)
+            except OSError as error:
+                if os.path.isdir(real) and not state.polled:
+                    state.polled = True
+                    self._events.inotify_failed(path=real, error=str(error))
+                continue
+            self._users.setdefault(real, {})[directory, state] = None
+            state.directories.add(real)
+
+    def uncover(self, state: EntryFiles) -> None:
+        """The entry is gone: directories that nobody else needs are watched no more."""
+        for real in state.directories:
+            users = self._users.get(real, {})
+            for user in [user for user in users if user[1] is state]:
+                del users[user]
+            if not users:
+                self._users.pop(real, None)
+                self._watcher.unwatch(real)
+        state.directories.clear()
+
+    def _modified(self, directory: bytes, name: bytes) -> None:
+        for file in self._names.get((directory, name), ()):
+            self._on_modified(file)
+
+    def _entry_changed(self, directory: bytes, name: bytes) -> None:
+        for file in list(self._names.get((directory, name), ())):
+            self._on_name(file)
+        for spelled, state in list(self._users.get(directory, ())):
+            path = os.path.join(spelled, name)
+            if state.pattern.matches(path):
+                self._on_path(state, path)
+            if state.pattern.base.startswith(path) or (not state.pattern.literal and os.path.isdir(path)):
+                self._on_rescan(state)
+
+    def _directory_gone(self, directory: bytes) -> None:
+        self._watcher.unwatch(directory)
+        for _, state in self._users.pop(directory, {}):
+            state.directories.discard(directory)
+            self._on_rescan(state)
