@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import gevent
@@ -15,7 +14,7 @@ from logagent import __version__, clock
 from logagent.admin.server import AdminServer
 from logagent.agent_view import AgentView
 from logagent.config import ini
-from logagent.config.settings import Settings, changed_restart_keys
+from logagent.config.settings import Settings, changed_restart_keys, reloaded
 from logagent.control.reconciler import plan
 from logagent.errors import ConfigError, Fault
 from logagent.kafka.connections import Cluster
@@ -115,7 +114,7 @@ class Agent:
             work_turn=turnstile.turn,
         )
         tailer = Tailer(
-            TailSettings(settings.files.max_line_bytes, settings.files.rotate_wait_s),
+            self._tail_settings(),
             self._sender,
             turnstile,
             limiter_of=self._limiter_of,
@@ -166,6 +165,9 @@ class Agent:
     def _collector_settings(self, host_id: str) -> CollectorSettings:
         files = self.settings.files
         return CollectorSettings(host_id, files.start_at, files.rescan_s, self.settings.path_rules.refusal)
+
+    def _tail_settings(self) -> TailSettings:
+        return TailSettings(self.settings.files.max_line_bytes, self.settings.files.rotate_wait_s)
 
     def _limiter_of(self, service: str) -> Limiter:
         return self._limiters[service]
@@ -233,9 +235,7 @@ class Agent:
             self._say(f"reads {entry.log_path} (service {entry.service}, topic {entry.topic}, {pace})")
             for path, reason in state.refused.items():
                 self._say(f"does not read {shown(path)}: {reason}")
-            if not state.refused and not any(
-                f.log_path == entry.log_path for f in self._collector.files.values()
-            ):
+            if not state.refused and not state.files:
                 self._say(f"waits for {entry.log_path}: no such file yet")
         self._say(f"sends to Kafka at {', '.join(map(str, settings.kafka_addr))}")
         self._say(f"keeps positions in {settings.agent.data_dir}")
@@ -314,16 +314,9 @@ class Agent:
         changes = plan(self.settings.entries, wanted.entries)
         self._log.set_level(wanted.level)
         # Keys that need a restart keep their old values, so that the next reload says the same again.
-        self.settings = replace(
-            self.settings,
-            entries=wanted.entries,
-            level=wanted.level,
-            files=wanted.files,
-            agent=replace(self.settings.agent, shutdown_timeout_s=wanted.agent.shutdown_timeout_s),
-            warnings=wanted.warnings,
-        )
+        self.settings = reloaded(self.settings, wanted)
         self._collector.settings = self._collector_settings(self._view.host_id)
-        self._tailer.settings = TailSettings(wanted.files.max_line_bytes, wanted.files.rotate_wait_s)
+        self._tailer.settings = self._tail_settings()
         self._set_rates()
         for entry in changes.stop:
             self._collector.stop_entry(entry.id)
@@ -331,6 +324,7 @@ class Agent:
             self._collector.change_entry(entry)
         for entry in changes.start:
             self._collector.start_entry(entry)
+        self._sender.keep_topics({entry.topic for entry in wanted.entries})
         self._events.reload_applied(
             started=len(changes.start), changed=len(changes.change), stopped=len(changes.stop)
         )

@@ -112,9 +112,7 @@ class AgentView:
 
     def _entry(self, state: EntryFiles) -> dict[str, Any]:
         entry = state.entry
-        files = sum(
-            f.service == entry.service and f.log_path == entry.log_path for f in self.collector.files.values()
-        )
+        files = len(state.files)
         if state.refused:
             path, reason = next(iter(state.refused.items()))
             condition, why = "refused" if not files else "partly refused", f"{shown(path)}: {reason}"

@@ -23,10 +23,12 @@ class Fault:
     expected: str
 
     def __str__(self) -> str:
-        section = f" [{self.section}]" if self.section else ""
-        key = f" {self.key}" if self.key else ""
-        value = f" = {self.value!r}" if self.value else ""
-        return f"{self.file}:{section}{key}{value}: {self.expected}"
+        place = [f"[{self.section}]"] if self.section else []
+        if self.key:
+            place.append(self.key)
+        if self.value:
+            place.append(f"= {self.value!r}" if self.key else repr(self.value))
+        return ": ".join(part for part in (self.file, " ".join(place), self.expected) if part)
 
 
 class ConfigError(LogagentError):

@@ -67,7 +67,7 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Requests have no body here.")
         return _refusal(HTTPStatus.BAD_REQUEST, "This is no HTTP request.")
 
-    def handle_error(self, t: type[BaseException], v: BaseException, tb: object) -> None:
+    def handle_error(self, t: type[BaseException], v: BaseException, tb: object) -> None:  # noqa: ARG002  # pywsgi calls it so
         # pywsgi would print a traceback and then try to answer a client that is slow or gone.
         self.close_connection = True
         if not issubclass(t, gevent.Timeout | OSError):

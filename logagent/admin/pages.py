@@ -58,7 +58,7 @@ def application(
         else:
             try:
                 got = answer(sources, path, environ.get("QUERY_STRING", ""))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the top of a request
                 on_failure(path, error)
                 got = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "This failed; the agent's log says why.")
         start_response(f"{got.status.value} {got.status.phrase}", _headers(got))

@@ -2,7 +2,7 @@
 """Every key of the INI file, declared once, and the frozen values that the agent is built from. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -128,6 +128,7 @@ KEYS: Final[tuple[Key, ...]] = (
         values.decimal(0, 3600, "seconds"),
         "Longest wait at a stop for lines that were read to be acknowledged.",
         default="15",
+        reloadable=True,
     ),
     Key(
         "agent", "log_format", values.choice("text", "json"), "Lines of the agent's own log.", default="text"
@@ -167,6 +168,7 @@ KEYS: Final[tuple[Key, ...]] = (
         values.decimal(1, 3600, "seconds"),
         "Time between two full looks for new files.",
         default="30",
+        reloadable=True,
     ),
     Key(
         "files",
@@ -174,6 +176,7 @@ KEYS: Final[tuple[Key, ...]] = (
         values.decimal(0, 3600, "seconds"),
         "How long a renamed or deleted file is still read after its last line.",
         default="10",
+        reloadable=True,
     ),
     Key(
         "files",
@@ -181,6 +184,7 @@ KEYS: Final[tuple[Key, ...]] = (
         values.size(64, 1_000_000),
         "Longer lines are cut to this and counted; leave room for the rest of the record.",
         default="999900",
+        reloadable=True,
     ),
     Key(
         "files",
@@ -275,6 +279,22 @@ def changed_restart_keys(old: Settings, new: Settings) -> tuple[str, ...]:
     return tuple(
         key.dotted for key in KEYS if not key.reloadable and value_of(old, key) != value_of(new, key)
     )
+
+
+def reloaded(old: Settings, new: Settings) -> Settings:
+    """`old` with the entries and every reloadable value of `new`; the rest waits for the next start."""
+    kept = {key.dotted for key in KEYS if not key.reloadable}
+    sections = {}
+    for name in ("agent", "kafka", "files"):
+        section = getattr(old, name)
+        changes = {
+            key.attribute: value_of(new, key)
+            for key in KEYS
+            if key.section == name and key.dotted not in kept
+        }
+        sections[name] = replace(section, **changes)
+    top = {key.attribute: value_of(new, key) for key in KEYS if not key.section and key.dotted not in kept}
+    return replace(old, entries=new.entries, origins=new.origins, warnings=new.warnings, **sections, **top)
 
 
 def default_data_dir(environ: Mapping[str, str], *, root: bool) -> str | None:

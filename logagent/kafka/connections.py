@@ -134,6 +134,8 @@ class _Dialer:
 
 def _connect_any(host: str, port: int, deadline: float) -> socket.socket:
     """Try the host's addresses, each for an equal part of the time left: a dead one must not use up all."""
+    if not 0 < port < 65536:  # getaddrinfo would take it modulo 65536
+        raise OSError(f"{port} is not a port")
     try:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except (UnicodeError, ValueError) as error:
@@ -149,12 +151,11 @@ def _connect_any(host: str, port: int, deadline: float) -> socket.socket:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return link
-        except (OSError, OverflowError) as error:  # OverflowError: a port out of range, from the wire
+        except BaseException as error:
             link.close()
-            last_error = error if isinstance(error, OSError) else OSError(f"no such port: {port}")
-        except BaseException:
-            link.close()
-            raise
+            if not isinstance(error, OSError):
+                raise
+            last_error = error
     raise last_error
 
 

@@ -107,11 +107,11 @@ class RequestWriter:
 def parse_produce(answer: bytes, address: str) -> tuple[ProduceAnswer, ...]:
     """Produce v3. `address` names the broker in the error."""
     reader = _Reader(answer, address)
-    answers = []
+    answers: list[ProduceAnswer] = []
     for _ in range(reader.count(_INT16.size + _INT32.size)):
         topic = reader.string()
-        for _ in range(reader.count(_PARTITION_ANSWER.size)):
-            answers.append(ProduceAnswer(topic, *reader.take(_PARTITION_ANSWER)))
+        count = reader.count(_PARTITION_ANSWER.size)
+        answers += [ProduceAnswer(topic, *reader.take(_PARTITION_ANSWER)) for _ in range(count)]
     reader.take(_INT32)  # throttle time
     reader.end()
     return tuple(answers)

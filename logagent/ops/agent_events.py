@@ -10,6 +10,8 @@ from logagent.ops.facts import Extra, FactTeller, fact
 
 
 class AgentEvents(FactTeller):
+    """The part of Events about the agent."""
+
     @fact("agent", INFO, "logagent %(version)s started as host %(host_id)s; its state lies in %(data_dir)s.")
     def agent_started(self, *, version: str, host_id: str, data_dir: Path | str) -> Extra: ...
 

@@ -107,4 +107,5 @@ def _write(log: logging.Logger, told: Fact, values: dict[str, object], tail: str
     fields = {name: shown(value) for name, value in values.items()}
     # An empty mapping is no argument to logging, but an argument too many to the sentence.
     args = (fields,) if fields else ()
-    log.log(told.level, told.sentence + tail, *args, exc_info=exc_info, extra={"fact": told.name})
+    sentence = told.sentence + tail
+    log.log(told.level, sentence, *args, exc_info=exc_info, extra={"fact": told.name})

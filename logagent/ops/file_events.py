@@ -12,6 +12,8 @@ _TROUBLES = ("file_refused", "read_failed", "file_missing")
 
 
 class FileEvents(FactTeller):
+    """The part of Events about files."""
+
     @fact("files", INFO, "Reading %(path)s for service %(service)s from byte %(offset)s of %(size)s.")
     def file_found(self, *, service: str, path: bytes, offset: int, size: int) -> Extra:
         self._forget(service, path)

@@ -9,6 +9,8 @@ from logagent.ops.shown import printable
 
 
 class KafkaEvents(FactTeller):
+    """The part of Events about Kafka and positions."""
+
     @fact(
         "kafka",
         WARNING,

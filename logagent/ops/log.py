@@ -183,7 +183,7 @@ class _FileSink(WatchedFileHandler):
             # WatchedFileHandler raises where the file cannot be opened again (directory gone, disk full).
             self._complain(error)
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002  # logging calls it so
         self._complain(sys.exc_info()[1])
 
     def reopen(self) -> None:

@@ -114,6 +114,16 @@ class NativeSender:
         self._flushing = True
         self._wake.set()
 
+    def keep_topics(self, names: set[str]) -> None:
+        """Forget topics that no entry names any more, once nothing for them is on its way.
+
+        Brokers create topics that are asked for: one that was deleted must not come back because of old metadata.
+        """
+        busy = {lane.partition.topic for lane in self._busy}
+        self.directory.forget(set(self.directory.topics) - names - busy)
+        for key in [key for key in self._lanes if key[0] not in self.directory.topics]:
+            del self._lanes[key]
+
     def stop(self) -> None:
         """Stop sending at once and close the connections."""
         gevent.killall(self._greenlets)
@@ -313,6 +323,9 @@ class NativeSender:
     def _after(self, lane: Lane) -> None:
         """A lane is back from its request."""
         partition = lane.partition
+        if partition.state is State.IN_FLIGHT:
+            # The sender failed in an unforeseen way; whether the broker has the batch is not known.
+            partition.unanswered(self._clock())
         if partition.state is State.IDLE and partition.batch is None:
             self._spread(lane)
         if partition.empty:

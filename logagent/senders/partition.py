@@ -170,7 +170,10 @@ class Partition:
 
     def unanswered(self, now_s: float) -> None:
         """The request got no answer: the same bytes again, when the leader can be reached."""
-        self._in_flight().attempts += 1
+        if self.batch is None:
+            self.not_sent(now_s)
+            return
+        self.batch.attempts += 1
         self.alone = True
         self._wait(now_s + RETRY.delay_s(0))
 

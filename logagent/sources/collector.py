@@ -16,6 +16,7 @@ from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import HeaderEncoder, Render
 from logagent.sources import discovery, resume, rotation
 from logagent.sources.discovery import Pattern
+from logagent.sources.generations import Generations
 from logagent.sources.identity import inode_identity
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
@@ -64,8 +65,7 @@ class Collector:
         self._clock = clock
         self.entries: dict[tuple[str, str], EntryFiles] = {}
         self.files: dict[tuple[str, FileKey], TailedFile] = {}
-        self._paths: dict[tuple[str, bytes], TailedFile] = {}
-        self._left: dict[tuple[str, bytes], TailedFile] = {}
+        self._generations = Generations()
         self._watches = Watches(
             self.entries,
             on_modified=self._modified,
@@ -105,7 +105,7 @@ class Collector:
         state = self.entries[entry.id]
         topic_changed = state.entry.topic != entry.topic
         state.entry = entry
-        for file in self._files_of(state):
+        for file in state.files:
             file.render = self._render(entry, file.label)
             if topic_changed:
                 file.route = self._route(entry, file.label)
@@ -113,13 +113,9 @@ class Collector:
     def stop_entry(self, entry_id: tuple[str, str]) -> None:
         """Stop reading what the entry names; its positions stay."""
         state = self.entries.pop(entry_id)
-        for file in self._files_of(state):
+        for file in list(state.files):
             self._drop(file)
         self._watches.uncover(state)
-
-    def _files_of(self, state: EntryFiles) -> list[TailedFile]:
-        service, log_path = state.entry.id
-        return [file for file in self.files.values() if file.service == service and file.log_path == log_path]
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -127,9 +123,9 @@ class Collector:
         """Look for everything that the entry names."""
         state.rescan_planned = False
         found = discovery.scan(state.pattern)
-        self._watches.cover(state, found.directories)
-        # What is written between the scan and the watch is seen by looking again, once the watches stand.
-        found = discovery.scan(state.pattern)
+        while self._watches.cover(state, found.directories):
+            # What came between the scan and the watch is seen by looking again, now that the watches stand.
+            found = discovery.scan(state.pattern)
         if not state.scanned:
             self._find_renamed(state, found.paths)
         for path, reason in found.unreadable.items():
@@ -137,7 +133,7 @@ class Collector:
         for path in found.paths:
             self._check(state, path)
         here = set(found.paths)
-        for file in self._files_of(state):
+        for file in list(state.files):
             if file.left_path_s is None and file.path not in here:
                 self._check(state, file.path)
         state.scanned = True
@@ -154,7 +150,7 @@ class Collector:
             # Cannot look is not gone: whatever is open stays open.
             self._refuse(state, path, f"it cannot be looked at: {error.strerror}")
             return
-        held = self._paths.get((service, path))
+        held = self._generations.at(service, path)
         if held is not None:
             fate = rotation.fate(held.key, key)
             if fate is Fate.SAME:
@@ -172,27 +168,22 @@ class Collector:
 
     def _moved(self, file: TailedFile, held: TailedFile | None, path: bytes) -> None:
         """A file that is being read shows up at another path."""
-        if self._paths.get((file.service, file.path)) is file and self._safe_key(file.path) == file.key:
+        if self._generations.is_current(file) and self._safe_key(file.path) == file.key:
             return  # a second name (link) of the same file; one is enough
         if held is not None:
             self._leave(held)
-        if self._paths.get((file.service, file.path)) is file:
-            del self._paths[file.service, file.path]
-        if self._left.get((file.service, file.path)) is not file:
-            self._left[file.service, file.path] = file
+        self._generations.leave(file)
         self._watches.forget(file)
         file.path = path
         file.left_path_s = None
         file.real_path = os.path.realpath(path)
-        self._paths[file.service, path] = file
+        self._generations.arrive(file)
         self._watches.remember(file)
         self._wake(file)
 
     def _leave(self, file: TailedFile) -> None:
         """The file is not at its path any more: drain it, wait for late writes, let it go."""
-        if self._paths.get((file.service, file.path)) is file:
-            del self._paths[file.service, file.path]
-        self._left[file.service, file.path] = file
+        self._generations.leave(file)
         file.left_path_s = self._clock()
         self._events.file_rotated(
             service=file.service, path=file.label, unread_bytes=max(0, file.size_bytes() - file.read_offset)
@@ -219,15 +210,13 @@ class Collector:
         offset, label = self._where_to_begin(state, path, opened)
         file = self._add(state, path, label, opened, offset)
         file.predecessor = self._predecessor(file)
-        self._paths[service, path] = file
+        self._generations.arrive(file)
         self._wake(file)
 
     def _predecessor(self, file: TailedFile) -> TailedFile | None:
         """The generation that was at this path before, while it is not read to its end."""
-        before = self._left.pop((file.service, file.path), None)
-        if before is None or before is file or before.closed:
-            return None
-        if before.left_path_s is None and before.path == file.path:
+        before = self._generations.take_before(file)
+        if before is None or before.left_path_s is None:
             return None
         before.caught_up.clear()
         self._wake(before)
@@ -274,6 +263,7 @@ class Collector:
             last_growth_s=self._clock(),
         )
         self.files[entry.service, opened.key] = file
+        state.files[file] = None
         self._watches.remember(file)
         self._note(file)
         self._events.file_found(service=entry.service, path=path, offset=offset, size=opened.size_bytes)
@@ -288,11 +278,12 @@ class Collector:
         if state is None:
             return
         opened = Opened(file.descriptor, file.key, file.real_path, size_bytes)
+        state.files.pop(file, None)
         file.retired = True  # late acknowledgements of the old bytes must not move the new position
         self._watches.forget(file)
         successor = self._add(state, file.path, file.label, opened, 0)
-        if self._paths.get((file.service, file.path)) is file:
-            self._paths[file.service, file.path] = successor
+        if self._generations.is_current(file):
+            self._generations.arrive(successor)
         else:
             successor.left_path_s = file.left_path_s
         self._wake(successor)
@@ -306,9 +297,10 @@ class Collector:
 
     def _drop(self, file: TailedFile) -> None:
         self.files.pop((file.service, file.key), None)
-        for known in (self._paths, self._left):
-            if known.get((file.service, file.path)) is file:
-                del known[file.service, file.path]
+        state = self.entries.get((file.service, file.log_path))
+        if state is not None:
+            state.files.pop(file, None)
+        self._generations.drop(file)
         self._watches.forget(file)
         if file.greenlet is not None and file.greenlet is not gevent.getcurrent():
             file.greenlet.kill()
@@ -321,9 +313,10 @@ class Collector:
         for renamed in resume.find_renamed(positions, here, self.settings.refusal):
             label = renamed.position.path
             file = self._add(state, renamed.path, label, renamed.opened, renamed.position.offset)
-            file.predecessor = self._left.get((file.service, label))
+            file.predecessor = self._generations.before(file.service, label)
             file.left_path_s = self._clock()
-            self._left[file.service, label] = file
+            file.path = label  # the next generation of that path comes after it
+            self._generations.leave(file)
             self._wake(file)
 
     # -- small things -------------------------------------------------------------------------------------------------

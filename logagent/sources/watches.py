@@ -26,6 +26,7 @@ class EntryFiles:
     missing_told: bool = False
     refused: dict[bytes, str] = field(default_factory=dict)
     directories: set[bytes] = field(default_factory=set)
+    files: dict[TailedFile, None] = field(default_factory=dict)
 
 
 class Watches:
@@ -87,8 +88,9 @@ class Watches:
             if not files:
                 del self._names[name]
 
-    def cover(self, state: EntryFiles, directories: set[bytes]) -> None:
-        """Watch directories for an entry, and the one in which its base directory would appear."""
+    def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
+        """Watch directories for an entry, and the one in which its base directory would appear; True if any is new."""
+        news = False
         for directory in directories | {discovery.nearest_directory(state.pattern.base)}:
             real = os.path.realpath(directory)
             users = self._users.get(real, {})
@@ -103,6 +105,8 @@ class Watches:
                 continue
             self._users.setdefault(real, {})[directory, state] = None
             state.directories.add(real)
+            news = True
+        return news
 
     def uncover(self, state: EntryFiles) -> None:
         """The entry is gone: directories that nobody else needs are watched no more."""

@@ -1,0 +1,45 @@
+# Every target has its help after two hashes; `make help` shows it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv kafka-libs lint format test unit integration clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+CODE := logagent tests bench scripts docs setup.py
+PYTEST := $(BIN)/python -m pytest
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(STAMP) ## make .venv with logagent (editable), its tests' and its linters' packages
+
+$(STAMP): setup.py scripts/venv.sh
+	scripts/venv.sh $(VENV)
+	@touch $@
+
+kafka-libs: ## fetch real Kafka brokers into the cache outside the tree (asks before it installs Java or Maven)
+	@scripts/kafka-libs.sh
+
+lint: venv ## check style, types and who imports whom
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff format --check --quiet $(wildcard $(CODE))
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/importlinter
+
+format: venv ## format the code, sort its imports
+	$(BIN)/ruff check --select I --fix --quiet $(wildcard $(CODE))
+	$(BIN)/ruff format --quiet $(wildcard $(CODE))
+
+test: venv kafka-libs lint ## everything: linters, unit tests, integration tests on real brokers
+	$(PYTEST)
+
+unit: venv ## only the tests that need no service
+	$(PYTEST) --ignore=tests/integration
+
+integration: venv kafka-libs ## only the tests on real brokers
+	$(PYTEST) tests/integration
+
+clean: ## remove what make made in the tree; the cache outside of it stays
+	rm -rf $(VENV) .cache .hypothesis .pytest_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

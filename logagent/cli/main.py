@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `logagent`, and how errors become sentences and exit codes."""
+
+import os
+import sys
+
+import click
+
+from logagent import __version__
+from logagent.cli.check import check
+from logagent.cli.common import Exit
+from logagent.cli.run import run
+from logagent.cli.status import status
+from logagent.errors import ConfigError, DataDirLocked, LogagentError
+from logagent.ops.shown import printable
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="logagent", message="%(prog)s %(version)s")
+def main() -> None:
+    """Ship log files to Kafka without losing a line.
+
+    Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 no agent runs, 4 another agent works on
+    the same data_dir, 5 the agent is not well.
+    """
+
+
+main.add_command(run)
+main.add_command(check)
+main.add_command(status)
+
+
+def execute(args: list[str] | None = None) -> int:
+    """Run one command line (default: that of the process) and return its exit code."""
+    try:
+        code = main.main(args, prog_name="logagent", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or Exit.OK)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the flush at exit must not complain about it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except LogagentError as error:
+        return _tell(error)
+
+
+def _tell(error: LogagentError) -> int:
+    # A fault per line; anything else in them stays on its line.
+    for line in [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]:
+        click.echo(printable(line), err=True)
+    if isinstance(error, ConfigError):
+        return Exit.CONFIG
+    return Exit.LOCKED if isinstance(error, DataDirLocked) else Exit.FAILED

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`logagent run`."""
+
+import sys
+
+import click
+
+from logagent import agent
+from logagent.cli.common import config_option, load, warn
+from logagent.errors import ConfigError, Fault
+from logagent.ops.shown import printable
+
+
+@click.command(
+    epilog="""Example: logagent run -c /etc/logagent/logagent.ini
+
+    SIGTERM and SIGINT stop the agent once it has sent what it read; SIGHUP makes it read its configuration
+    again."""
+)
+@config_option
+def run(config: str | None) -> int:
+    """Ship the log files that the configuration names, until stopped."""
+    settings = load(config)
+    # The agent tells warnings to its log: standard error needs them if that is elsewhere or no agent starts.
+    if settings.log is not None or (settings.etcd_addr and not settings.entries):
+        for sentence in settings.warnings:
+            warn(sentence)
+    if not settings.entries:
+        expected = "it names no service; expected at least one [[name]] with log_path and topic"
+        raise ConfigError((Fault(str(settings.ini_path), "services", "", "", expected),))
+    return agent.run(settings, say if sys.stdout.isatty() else say_nothing)
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal."""
+    click.echo(printable(sentence))
+
+
+def say_nothing(sentence: str) -> None:
+    """Off a terminal the log tells it all."""

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which file is at which path now, and which one was there before it: generations of a path are read in order."""
+
+from logagent.sources.tailed_file import TailedFile
+
+
+class Generations:
+    """Per service and path."""
+
+    def __init__(self) -> None:
+        self._now: dict[tuple[str, bytes], TailedFile] = {}
+        self._before: dict[tuple[str, bytes], TailedFile] = {}
+
+    def at(self, service: str, path: bytes) -> TailedFile | None:
+        """The file that is read for a path."""
+        return self._now.get((service, path))
+
+    def is_current(self, file: TailedFile) -> bool:
+        """Whether the file is still the one at its path."""
+        return self._now.get((file.service, file.path)) is file
+
+    def arrive(self, file: TailedFile) -> None:
+        """The file is at its path now."""
+        self._now[file.service, file.path] = file
+
+    def leave(self, file: TailedFile) -> None:
+        """The file is not at its path any more; the next one there comes after it."""
+        if self.is_current(file):
+            del self._now[file.service, file.path]
+        self._before[file.service, file.path] = file
+
+    def take_before(self, file: TailedFile) -> TailedFile | None:
+        """The file that was at the path of this one and is not let go yet."""
+        before = self._before.pop((file.service, file.path), None)
+        return None if before is file or before is None or before.closed else before
+
+    def before(self, service: str, path: bytes) -> TailedFile | None:
+        """The file that left a path last."""
+        return self._before.get((service, path))
+
+    def drop(self, file: TailedFile) -> None:
+        """The file is closed."""
+        for known in (self._now, self._before):
+            if known.get((file.service, file.path)) is file:
+                del known[file.service, file.path]

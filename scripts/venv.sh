@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# venv.sh DIRECTORY: a virtual environment with logagent, editable, and everything that its tests and linters need.
+set -eu
+
+directory=$1
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 names another one than $python." >&2
+    exit 1
+fi
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    if ! "$(dirname "$0")/install.sh" "Python's venv module is missing" python3-venv "python$version-venv"; then
+        echo "A virtual environment cannot be made without Python's venv module." >&2
+        exit 1
+    fi
+fi
+[ -x "$directory/bin/python" ] || "$python" -m venv "$directory"
+"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

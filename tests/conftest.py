@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for all tests: real brokers, and the promise that a test leaves no process behind."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support import processes
+from tests.support.agent import AgentProcess
+from tests.support.kafka import KAFKA_4X, KAFKA_39, VERSIONS, KafkaMissing, KafkaNode, find_libs
+from tests.support.writer import Habits, Writer
+
+_numbers = itertools.count(1)
+_SHARED_PIDS = pytest.StashKey[set[int]]()  # brokers that live for the whole run
+_SUPPORT = pytest.StashKey[list[KafkaNode | AgentProcess | Writer]]()  # what this test started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the end of the logs of every broker, agent and writer that it used."""
+    report = yield
+    if report.failed:
+        used = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, KafkaNode)]
+        for one in [*used, *item.stash.get(_SUPPORT, [])]:
+            report.sections.append((type(one).__name__, one.failure_report()))
+    return report
+
+
+def _children() -> set[int]:
+    """The pids of this process's children."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            found.update(map(int, (task / "children").read_text().split()))
+    return found - {processes.reaper_pid()}
+
+
+@pytest.fixture(autouse=True)
+def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test starts has ended when it ends; the shared brokers may stay."""
+    before = _children()
+    yield
+    left = _children() - before - request.config.stash.get(_SHARED_PIDS, set())
+    for child in processes.live():
+        if child.pid in left:
+            child.kill()
+    assert not left, f"the test left processes behind: {sorted(left)}"
+
+
+def require_kafka(version: str) -> None:
+    """A machine without brokers skips the test at home; under CI=true that is a failure."""
+    try:
+        find_libs(version)
+    except KafkaMissing as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+def _session_node(
+    version: str, request: pytest.FixtureRequest, tmp: pytest.TempPathFactory
+) -> Iterator[KafkaNode]:
+    require_kafka(version)
+    node = KafkaNode(version, tmp.mktemp(f"kafka-{version}-"))
+    try:
+        node.start()
+        request.config.stash.setdefault(_SHARED_PIDS, set()).add(node.pid)
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_39(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
+    """Kafka 3.9, shared by the whole run: give topics names of your own (``topic``), never stop it."""
+    yield from _session_node(KAFKA_39, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def kafka_4x(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
+    """Kafka 4, shared by the whole run like kafka_39."""
+    yield from _session_node(KAFKA_4X, request, tmp_path_factory)
+
+
+@pytest.fixture(params=["kafka_39", "kafka_4x"])
+def kafka(request: pytest.FixtureRequest) -> KafkaNode:
+    """Both shared brokers, one test each."""
+    node: KafkaNode = request.getfixturevalue(request.param)
+    return node
+
+
+@pytest.fixture(params=VERSIONS)
+def kafka_version(request: pytest.FixtureRequest) -> str:
+    """Both versions, for tests that start their own broker: ``kafka_node(kafka_version)``."""
+    version: str = request.param
+    return version
+
+
+@pytest.fixture
+def support(request: pytest.FixtureRequest) -> Iterator[list[KafkaNode | AgentProcess | Writer]]:
+    """Everything that the three factories below made; closed newest first, shown when the test fails."""
+    started = request.node.stash[_SUPPORT] = []
+    yield started
+    for one in reversed(started):
+        one.close()
+
+
+@pytest.fixture
+def kafka_node(support: list[object], tmp_path: Path) -> Callable[..., KafkaNode]:
+    """Makes brokers that this test may stop, kill and freeze: ``kafka_node(version, start=True, **options)``."""
+
+    def make(
+        version: str = KAFKA_39,
+        *,
+        start: bool = True,
+        auto_create: bool = True,
+        partitions: int = 3,
+        properties: Mapping[str, object] | None = None,
+    ) -> KafkaNode:
+        require_kafka(version)
+        place = tmp_path / f"kafka{len(support)}"
+        node = KafkaNode(
+            version, place, auto_create=auto_create, partitions=partitions, properties=properties
+        )
+        support.append(node)
+        return node.start() if start else node
+
+    return make
+
+
+Options = Mapping[str, object]
+
+
+@pytest.fixture
+def agent(support: list[object], tmp_path: Path) -> Callable[..., AgentProcess]:
+    """Makes agents: ``agent(kafka_addr=..., services={...}, start=True, **sections)``."""
+
+    def make(
+        *,
+        kafka_addr: str,
+        services: Mapping[str, Options],
+        start: bool = True,
+        top: Options | None = None,
+        agent: Options | None = None,
+        kafka: Options | None = None,
+        files: Options | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> AgentProcess:
+        place = tmp_path / f"agent{len(support)}"
+        made = AgentProcess(
+            place,
+            kafka_addr=kafka_addr,
+            services=services,
+            top=top,
+            agent=agent,
+            kafka=kafka,
+            files=files,
+            env=env,
+        )
+        support.append(made)
+        return made.start() if start else made
+
+    return make
+
+
+@pytest.fixture
+def writer(support: list[object], tmp_path: Path) -> Callable[..., Writer]:
+    """Makes services that write logs: ``writer({"a": path}, Habits(lines=1000))``, started."""
+
+    def make(files: Mapping[str, Path], habits: Habits, *, start: bool = True) -> Writer:
+        made = Writer(files, tmp_path / f"writer{len(support)}", habits)
+        support.append(made)
+        return made.start() if start else made
+
+    return make
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic name that no other test of this run has."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in request.node.name)
+    return f"{name[:180]}-{next(_numbers)}"

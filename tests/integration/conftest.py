@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests in this directory run real brokers and agents, so each may take longer than a unit test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.agent import AgentProcess
+
+_TIMEOUT_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "integration" in item.path.parts and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(support: list[object]) -> Iterator[None]:
+    """Nothing that an operator, a file or a broker does makes an agent print a traceback."""
+    yield
+    for agent in support:
+        if isinstance(agent, AgentProcess):
+            said = agent.said()
+            assert "Traceback" not in said, said[said.index("Traceback") :][:4000]

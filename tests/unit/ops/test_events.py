@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fact writes its sentence and moves its metric; a new method of Events without a row here fails."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logagent.ops import events, log
+from logagent.ops.events import Events
+from logagent.ops.facts import FactTeller
+from logagent.ops.metrics import Metrics
+
+PATH = b"/var/log/a.log"
+FILE: dict[str, object] = {"service": "web", "path": PATH}
+PARTITION: dict[str, object] = {"topic": "t", "partition": 3}
+DENIED = PermissionError(13, "Permission denied")
+
+# name -> (arguments, a piece of the sentence)
+FACTS: dict[str, tuple[dict[str, object], str]] = {
+    "agent_started": ({"version": "0.1.0", "host_id": "h1", "data_dir": Path("/d")}, "started as host h1"),
+    "agent_stopping": ({"reason": "SIGTERM"}, "Stopping: SIGTERM."),
+    "agent_stopped": ({"unacked_bytes": 12}, "12 bytes were read and not acknowledged"),
+    "second_signal": ({}, "Leaving at once"),
+    "reload_applied": ({"started": ["web"], "changed": 2, "stopped": ()}, "started: web; changed: 2; stopped: none."),
+    "reload_refused": ({"reason": "x.ini: unknown key"}, "refused: x.ini: unknown key. The old one stays"),
+    "restart_needed": ({"keys": ("kafka_addr", "thread_num")}, "kafka_addr, thread_num."),
+    "config_warning": ({"text": "thread_num is high"}, "thread_num is high"),
+    "greenlet_failed": ({"name": "tailer /a", "error": ValueError("x"), "restart_in_s": 0.5}, "restarted in 0.5 s."),
+    "admin_listening": ({"address": "127.0.0.1:80"}, "127.0.0.1:80"),
+    "admin_failed": ({"address": "127.0.0.1:80", "error": DENIED}, "Permission denied"),
+    "admin_accept_failed": ({"address": "127.0.0.1:80", "error": DENIED}, "Permission denied"),
+    "admin_request_failed": ({"path": "/status", "error": ValueError("x")}, "ValueError: x"),
+    "systemd_failed": ({"error": DENIED}, "Permission denied"),
+    "file_found": ({**FILE, "offset": 7, "size": 9}, "from byte 7 of 9"),
+    "file_missing": ({"service": "web", "log_path": "/a/*.log"}, "nothing at /a/*.log yet"),
+    "file_refused": ({**FILE, "reason": "it is a FIFO"}, "it is a FIFO"),
+    "file_readable_again": (FILE, "can be read again. It took 0 s."),
+    "file_rotated": ({**FILE, "unread_bytes": 5}, "5 unread bytes"),
+    "file_truncated": ({**FILE, "position": 9, "size": 2}, "shrank to 2 bytes after 9"),
+    "file_closed": ({**FILE, "reason": "it was deleted"}, "it was deleted"),
+    "file_replaced": (FILE, "another file"),
+    "read_failed": ({**FILE, "error": OSError(5, "Input/output error")}, "Input/output error"),
+    "bytes_lost": ({**FILE, "lost_bytes": 5, "reason": "truncated"}, "5 bytes of /var/log/a.log are lost"),
+    "lines_read": ({"service": "web", "lines": 5, "bytes_": 50}, "read 5 lines, 50 bytes"),
+    "lines_acked": ({"service": "web", "lines": 5, "bytes_": 50}, "5 lines, 50 bytes are acknowledged"),
+    "lines_cut": ({**FILE, "lines": 5, "cut_bytes": 50}, "lost 50 bytes"),
+    "rate_limited": ({"service": "web", "wait_s": 0.25}, "waits 0.250 s"),
+    "inotify_overflow": ({}, "dropped file events"),
+    "inotify_failed": ({"path": b"/var/log", "error": OSError(28, "No space left on device")}, "No space left"),
+    "scan_done": ({"seconds": 0.5}, "0.500 s"),
+    "metadata_failed": ({"reason": "k1:9092: refused"}, "k1:9092: refused"),
+    "metadata_back": ({}, "tells again"),
+    "broker_failed": ({"address": "k1:9092", "reason": "refused"}, "k1:9092: refused"),
+    "broker_back": ({"address": "k1:9092"}, "k1:9092 works again"),
+    "batch_sent": ({"topic": "t", "records": 5, "bytes_": 50, "seconds": 0.01}, "5 records, 50 bytes"),
+    "batch_retried": ({**PARTITION, "code": 6, "reason": "moved", "wait_s": 0.5}, "t/3 did not take a batch: moved"),
+    "batch_split": ({**PARTITION, "records": 8}, "8 records"),
+    "batch_restamped": (PARTITION, "time stamp"),
+    "topic_parked": ({"topic": "t", "code": 29, "reason": "not allowed"}, "not allowed (code 29)"),
+    "topic_back": ({"topic": "t"}, "takes lines again"),
+    "producer_id_renewed": ({**PARTITION, "code": 59}, "(code 59)"),
+    "record_dead_lettered": ({**FILE, "topic": "t", "offset": 4, "code": 10, "reason": "too large"}, "at byte 4"),
+    "dead_letter_failed": ({"path": "/d/dead-letter.jsonl", "error": DENIED}, "Permission denied"),
+    "dead_letter_back": ({"path": "/d/dead-letter.jsonl"}, "can be written again"),
+    "positions_saved": ({"rows": 5, "seconds": 0.01}, "5 positions"),
+    "positions_failed": ({"error": DENIED}, "Permission denied"),
+    "positions_back": ({}, "saved again"),
+}  # fmt: skip
+
+DECLARED = {declared.name: declared for declared in events.catalogue()}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Told:
+    """An Events, and what it wrote."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.events = Events(self.metrics, self.clock, wall=lambda: 1.7e9)
+        self._caplog = caplog
+
+    def call(self, name: str, **changes: object) -> list[str]:
+        self._caplog.clear()
+        getattr(self.events, name)(**{**FACTS[name][0], **changes})
+        return [record.getMessage() for record in self._caplog.records]
+
+    def record(self) -> logging.LogRecord:
+        (record,) = self._caplog.records
+        return record
+
+    def samples(self) -> dict[str, float]:
+        return {
+            f"{sample.name}{sorted(sample.labels.items())}": sample.value
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if family.name.startswith("logagent_")
+        }
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[Told]:
+    logger = logging.getLogger("logagent")
+    before = logger.propagate
+    logger.propagate = True
+    with caplog.at_level(log.TRACE, "logagent"):
+        yield Told(caplog)
+    logger.propagate = before
+
+
+def test_every_public_method_is_a_fact_with_a_row_here() -> None:
+    methods = {name for name in dir(Events) if not name.startswith("_")}
+    assert methods == set(FACTS) == set(DECLARED)
+    assert not {name for name in dir(FactTeller) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_fact_writes_one_sentence_and_moves_its_metric(told: Told, name: str) -> None:
+    declared = DECLARED[name]
+    for trouble in declared.ends:
+        same = {key: value for key, value in FACTS[name][0].items() if key in (declared.subject or ())}
+        told.call(trouble, **same)
+    before = told.samples()
+    (sentence,) = told.call(name)
+    record = told.record()
+    assert FACTS[name][1] in sentence
+    assert "%(" not in sentence
+    assert re.match(r"[A-Z]|logagent |tailer |thread_num", sentence)
+    assert (record.name, record.levelno) == (declared.logger, declared.level)
+    assert record.__dict__["fact"] == name
+    moved = {key for key, value in told.samples().items() if before.get(key) != value}
+    for metric in declared.metrics:
+        assert any(key.startswith(metric.partition("{")[0]) for key in moved), metric
+
+
+@pytest.mark.parametrize("name", [name for name, declared in DECLARED.items() if declared.ends])
+def test_an_end_without_a_failure_before_it_says_nothing(told: Told, name: str) -> None:
+    assert told.call(name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, declared in DECLARED.items() if declared.subject is not None and not declared.ends],
+)
+def test_a_failure_that_goes_on_is_told_at_once_and_after_a_minute_with_the_count(
+    told: Told, name: str
+) -> None:
+    first = told.call(name)
+    assert len(first) == 1
+    told.clock.now_s += 30
+    assert told.call(name) == []
+    told.clock.now_s += 30
+    (later,) = told.call(name)
+    assert later == f"{first[0]} (1 more since the last message.)"
+
+
+def test_the_end_of_a_failure_says_how_long_it_took(told: Told) -> None:
+    told.call("broker_failed")
+    told.clock.now_s += 90
+    assert told.call("broker_back") == ["Broker k1:9092 works again. It took 90 s."]
+    assert told.call("broker_back") == []
+
+
+def test_a_failing_broker_does_not_silence_another(told: Told) -> None:
+    told.call("broker_failed")
+    assert len(told.call("broker_failed", address="k2:9092")) == 1
+
+
+def test_a_broker_that_answers_is_up_even_without_a_failure_before(told: Told) -> None:
+    told.call("broker_back")
+    assert b'logagent_kafka_broker_up{broker="k1:9092"} 1.0\n' in told.metrics.exposition()
+    told.call("broker_failed")
+    assert b'logagent_kafka_broker_up{broker="k1:9092"} 0.0\n' in told.metrics.exposition()
+
+
+@pytest.mark.parametrize("name", ["file_found", "file_closed"])
+def test_a_file_that_is_found_or_closed_has_its_troubles_behind_it(told: Told, name: str) -> None:
+    told.call("file_missing", log_path=PATH.decode())
+    told.call("read_failed")
+    told.call(name)
+    assert len(told.call("file_missing", log_path=PATH.decode())) == 1
+    assert len(told.call("read_failed")) == 1
+
+
+def test_paths_from_outside_cannot_break_a_line(told: Told) -> None:
+    (sentence,) = told.call("file_found", path=b"/a\n2025 ERROR \xff\x1b[0m")
+    assert r"/a\n2025 ERROR \xff\x1b[0m" in sentence
+    assert sentence.isprintable()
+
+
+def test_everything_acknowledged_is_said_at_the_stop(told: Told) -> None:
+    assert told.call("agent_stopped", unacked_bytes=0) == [
+        "Stopped. Everything that was read is acknowledged."
+    ]
+
+
+def test_a_greenlet_that_is_not_restarted_says_so_with_its_traceback(told: Told) -> None:
+    (sentence,) = told.call("greenlet_failed", restart_in_s=None)
+    assert sentence == "tailer /a failed: ValueError: x. It is not restarted."
+    assert told.record().exc_info is not None
+
+
+def test_the_label_of_a_failed_greenlet_leaves_its_path_away(told: Told) -> None:
+    told.call("greenlet_failed")
+    assert b'logagent_greenlet_failures_total{name="tailer"} 1.0\n' in told.metrics.exposition()
+
+
+def test_operator_errors_have_no_traceback(told: Told) -> None:
+    told.call("read_failed")
+    assert told.record().exc_info is None
+
+
+def test_names_that_are_no_utf8_do_not_break_the_metrics_page(told: Told) -> None:
+    for name in ("file_refused", "bytes_lost", "lines_read"):
+        told.call(name, service="we\udcffb")
+    told.call("broker_failed", address="k\udcff")
+    assert rb'service="we\\xffb"' in told.metrics.exposition()
+
+
+def test_positions_saved_leave_the_wall_time(told: Told) -> None:
+    told.call("positions_saved")
+    assert b"logagent_positions_last_success_timestamp_seconds 1.7e+09\n" in told.metrics.exposition()
+
+
+def test_nothing_is_formatted_for_a_level_that_is_off(caplog: pytest.LogCaptureFixture, told: Told) -> None:
+    with caplog.at_level(logging.INFO, "logagent"):
+        assert told.call("lines_read") == []
+    assert b'logagent_lines_read_total{service="web"} 5.0\n' in told.metrics.exposition()
+
+
+def test_the_events_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "events.md"
+    assert page.read_text("utf-8") == events.page(), "run: python -m logagent.ops.events > docs/events.md"
