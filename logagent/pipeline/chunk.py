@@ -25,7 +25,8 @@ class Chunk:
         """Where each line begins in the file."""
         if self.starts is not None:
             return self.starts
-        return list(accumulate((len(value) + 1 for value in self.values[:-1]), initial=self.start_offset))
+        starts = accumulate((len(value) + 1 for value in self.values), initial=self.start_offset)
+        return list(starts)[: len(self.values)]
 
     def first(self, lines: int) -> "Chunk":
         """The chunk cut before line `lines`; covers blank lines up to there."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outlet to Kafka: takes segments, keeps memory within its budget, and hands what is due to a pool of senders."""
 
-import zlib
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -209,12 +209,12 @@ class NativeSender:
         return self._next_partition.get(route.topic, 0) % len(topic.leaders)
 
     def _spread(self, lane: Lane) -> None:
-        """A batch left: with round_robin or random the next one of its topic goes to another partition."""
+        """A batch leaves: with round_robin or random the next one of its topic goes to another partition."""
         topic, number = lane.partition.topic, lane.partition.number
         if self._settings.partitioner == "round_robin":
             self._next_partition[topic] = number + 1
         elif self._settings.partitioner == "random":
-            self._next_partition[topic] = zlib.crc32(repr(self._clock()).encode())
+            self._next_partition[topic] = random.getrandbits(16)
 
     def _room_in(self, lane: Lane) -> bool:
         partition = lane.partition
@@ -300,6 +300,7 @@ class NativeSender:
             if lanes:
                 for lane in lanes:
                     lane.partition.state = State.IN_FLIGHT
+                    self._spread(lane)
                 yield Job(leader, tuple(lanes))
 
     def _send_jobs(self, slot: int) -> None:
@@ -326,8 +327,6 @@ class NativeSender:
         if partition.state is State.IN_FLIGHT:
             # The sender failed in an unforeseen way; whether the broker has the batch is not known.
             partition.unanswered(self._clock())
-        if partition.state is State.IDLE and partition.batch is None:
-            self._spread(lane)
         if partition.empty:
             self._busy.pop(lane, None)
         else:

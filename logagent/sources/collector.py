@@ -75,6 +75,7 @@ class Collector:
             on_overflow=self._overflow,
             events=events,
         )
+        self._draining: dict[tuple[str, FileKey], TailedFile] = {}
         self._greenlets: list[gevent.Greenlet] = []
         self._stopped = False
 
@@ -216,7 +217,7 @@ class Collector:
     def _predecessor(self, file: TailedFile) -> TailedFile | None:
         """The generation that was at this path before, while it is not read to its end."""
         before = self._generations.take_before(file)
-        if before is None or before.left_path_s is None:
+        if before is None:
             return None
         before.caught_up.clear()
         self._wake(before)
@@ -262,6 +263,10 @@ class Collector:
             on_rewind=self._wake,
             last_growth_s=self._clock(),
         )
+        before = self._draining.pop((entry.service, opened.key), None)
+        if before is not None and before.acks.pending and before.acks.acked_offset == offset:
+            before.bequeath(file)
+        file.grow_head()
         self.files[entry.service, opened.key] = file
         state.files[file] = None
         self._watches.remember(file)
@@ -301,6 +306,8 @@ class Collector:
         if state is not None:
             state.files.pop(file, None)
         self._generations.drop(file)
+        if file.acks.pending:
+            self._draining[file.service, file.key] = file
         self._watches.forget(file)
         if file.greenlet is not None and file.greenlet is not gevent.getcurrent():
             file.greenlet.kill()
@@ -370,8 +377,11 @@ class Collector:
     def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
         if lines:
             self._events.lines_acked(service=file.service, lines=lines, bytes_=bytes_)
-        if not file.retired:
-            file.grow_head()
+        if file.closed and not file.acks.pending and self._draining.get((file.service, file.key)) is file:
+            del self._draining[file.service, file.key]
+        successor = self.files.get((file.service, file.key))
+        # A file that was dropped and is read again has its position noted by its heir.
+        if not file.retired and (successor is None or successor is file or successor is file.heir):
             self._note(file)
 
     def _modified(self, file: TailedFile) -> None:

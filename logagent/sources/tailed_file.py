@@ -54,6 +54,7 @@ class TailedFile:
     left_path_s: float | None = None
     closed: bool = False
     retired: bool = False
+    heir: "TailedFile | None" = None
     dirty: bool = False
     tailing: bool = False
     greenlet: Greenlet | None = None
@@ -73,8 +74,17 @@ class TailedFile:
 
     def rewind(self, offset: int) -> None:
         """Unsent lines from `offset` on were dropped: read them again (`pipeline.batch.Source`)."""
+        if self.heir is not None:
+            self.heir.rewind(offset)
+            return
         self.read_offset = self.scanned_offset = offset
         self.on_rewind(self)
+
+    def bequeath(self, heir: "TailedFile") -> None:
+        """The same file is read again while lines of this object are on their way: go on behind them."""
+        self.heir = heir
+        heir.acks = self.acks
+        heir.advance(self.acks.end_offset)
 
     def advance(self, offset: int) -> None:
         """Everything before `offset` has been handed on."""

@@ -104,13 +104,13 @@ class Tailer:
 
     def _rest(self, file: TailedFile) -> bool:
         """At the end of the file: wait a little. True when the greenlet may end."""
+        file.caught_up.set()
         if file.left_path_s is None:
             gevent.sleep(COALESCE_S)
             if file.dirty:
                 return False
             file.state = "idle"
             return True
-        file.caught_up.set()
         file.state, file.reason = "rotated", "another file is at its path; waiting for late writes"
         quiet_s = self._clock() - max(file.left_path_s, file.last_growth_s)
         size_bytes = file.size_bytes()
@@ -226,6 +226,7 @@ class Tailer:
             self._hand_on(file, chunk)
 
     def _hand_on(self, file: TailedFile, chunk: Chunk) -> None:
+        file.grow_head()
         segment = file.render.segment(file, chunk, int(self._wall() * 1000))
         file.advance(chunk.end_offset)
         file.last_growth_s = self._clock()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from logagent.backoff import Backoff
 from logagent.errors import StateError
@@ -52,6 +53,7 @@ class PositionBook:
         self._events = events
         self._changed: dict[tuple[str, str], Position] = {}
         self._wake = Event()
+        self._saving = BoundedSemaphore(1)
         self.failure = ""
 
     def find(self, service: str, identity: str) -> Position | None:
@@ -83,6 +85,10 @@ class PositionBook:
 
     def save(self) -> bool:
         """Write what changed; False when that failed (it is kept and tried again)."""
+        with self._saving:
+            return self._save()
+
+    def _save(self) -> bool:
         changed, self._changed = self._changed, {}
         self._wake.clear()
         if not changed:

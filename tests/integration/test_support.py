@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tests.support.checker import check
-from tests.support.consumer import consume
+from tests.support.consumer import Reader, consume
 from tests.support.kafka import KafkaNode, count_brokers
 from tests.support.lines import Line, Written, make_line
 
@@ -53,7 +53,10 @@ def test_a_reader_that_waits_in_vain_gives_what_came(kafka_4x: KafkaNode, topic:
     kafka_4x.create_topic(topic)
     produce(kafka_4x.address, topic, [0, 1, 2])
 
-    assert len(consume(kafka_4x.address, topic, tmp_path, expect=4, timeout_s=2)) == 3
+    reader = Reader(kafka_4x.address, topic, tmp_path, expect=4, timeout_s=2)
+
+    assert len(reader.result()) == 3
+    assert not reader.complete
 
 
 def test_a_broker_comes_back_on_its_port_with_its_data(

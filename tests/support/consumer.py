@@ -114,6 +114,7 @@ class Reader:
         directory.mkdir(parents=True, exist_ok=True)
         self.out = directory / f"{topic}.records"
         self._output = directory / f"{topic}.reader.out"
+        self.complete = False  # after result(): the expected number came in time
         self._timeout_s = timeout_s
         self.out.unlink(missing_ok=True)
         argv = [
@@ -135,6 +136,7 @@ class Reader:
     def result(self) -> list[Consumed]:
         """Everything it read, also when fewer than expected came in time: the checker names what is missing."""
         code = self._child.wait(self._timeout_s + 30)
+        self.complete = code == 0
         assert code in (0, TIMED_OUT), f"The reader ended with {code}:\n{tail(self._output, 20)}"
         return list(load(self.out))
 

@@ -18,9 +18,10 @@ WriterFactory = Callable[..., Writer]
 def on_disk(path: Path) -> list[Consumed]:
     """The lines of all generations of a file, oldest first."""
     old = sorted(path.parent.glob(path.name + ".*"), key=lambda one: -int(one.suffix[1:]))
-    data = b"".join(one.read_bytes() for one in [*old, path])
-    assert data.endswith(b"\n")
-    return [Consumed(0, number, value) for number, value in enumerate(data[:-1].split(b"\n"))]
+    generations = [one.read_bytes() for one in [*old, path]]
+    assert all(data.endswith(b"\n") or not data for data in generations)
+    lines = b"".join(generations)[:-1].split(b"\n")
+    return [Consumed(0, number, value) for number, value in enumerate(lines)]
 
 
 HABITS = {

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kafka is away: at the start, for half a minute under load, or it accepts connections and says nothing."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.integration.proofs import MIB, prove, put_lines, sentences
+from tests.support.agent import AgentProcess
+from tests.support.kafka import KafkaNode
+from tests.support.waiting import wait_until
+from tests.support.writer import Habits, Writer
+
+AWAY_S = 30
+SILENT_S = 15
+BACKLOG_LINES = 60_000
+RATE = Habits(rate_lines_per_s=1000, burst_lines=5, torn=True)
+
+
+def test_a_broker_that_comes_after_the_agent_gets_every_line(
+    kafka_node: Callable[..., KafkaNode], agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
+) -> None:
+    node = kafka_node(start=False)
+    path = tmp_path / "early.log"
+    written = put_lines(path, "early", 5000)
+    shipper = agent(kafka_addr=node.address, services={"early": {"log_path": path, "topic": topic}})
+    shipper.wait_ready()
+    code, why = shipper.wait_for(
+        lambda: (answer := shipper.http("/healthz"))[0] == 503 and answer, what="/healthz fails"
+    )
+    assert code == 503
+    assert f"{node.address}: connection refused" in why
+    assert shipper.fetch_status()["state"] == "degraded"
+    assert f"{node.address}: connection refused" in shipper.fetch_status()["files"][0]["reason"]
+    assert sentences(shipper, "WARNING", node.address, "refused")
+
+    node.start()
+    back_s = time.monotonic()
+    shipper.wait_acked()
+    assert time.monotonic() - back_s < 5, "a broker that is back gets the first line within seconds"
+    shipper.wait_for(lambda: shipper.http("/healthz")[0] == 200, what="/healthz is well again")
+    assert shipper.fetch_status()["state"] == "running"
+    prove(node, topic, tmp_path, [written], min_lines=5000)
+
+
+def test_half_a_minute_without_kafka_and_a_silent_broker_cost_no_line_and_little_memory(
+    kafka_node: Callable[..., KafkaNode],
+    agent: Callable[..., AgentProcess],
+    writer: Callable[..., Writer],
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    """Both at once, with a cluster and an agent each: the waiting is the expensive part."""
+    stopped, frozen = kafka_node(start=False), kafka_node(start=False)
+    for node in (stopped, frozen):
+        node.launch()
+    for node in (stopped, frozen):
+        node.wait_ready()
+    paths = {name: tmp_path / f"{name}.log" for name in ("dead", "silent")}
+    to_dead = agent(
+        kafka_addr=stopped.address, services={"dead": {"log_path": tmp_path / "dead*.log", "topic": topic}}
+    )
+    to_silent = agent(
+        kafka_addr=frozen.address, services={"silent": {"log_path": paths["silent"], "topic": topic}}
+    )
+    loads = {name: writer({name: path}, RATE) for name, path in paths.items()}
+    for shipper in (to_dead, to_silent):
+        shipper.wait_for(lambda s=shipper: s.metric("logagent_lines_acked_total") > 500, what="lines flow")
+
+    stopped.stop()
+    frozen.freeze()
+    away_since_s = time.monotonic()
+    backlog = put_lines(tmp_path / "dead-backlog.log", "backlog", BACKLOG_LINES, size_bytes=1000)
+    for shipper, node in ((to_dead, stopped), (to_silent, frozen)):
+        shipper.wait_for(
+            lambda s=shipper, n=node: (answer := s.http("/healthz"))[0] == 503 and n.address in answer[1],
+            what=f"/healthz names {node.address}",
+        )
+    wait_until(lambda: time.monotonic() - away_since_s > SILENT_S, SILENT_S + 5, "the silence is over")
+    frozen.thaw()
+    thawed_s = time.monotonic()
+    to_silent.wait_for(lambda: to_silent.http("/healthz")[0] == 200, what="/healthz is well again")
+    wait_until(lambda: time.monotonic() - away_since_s > AWAY_S, AWAY_S + 5, "the outage is over")
+    assert to_dead.running
+    assert to_dead.http("/healthz")[0] == 503
+    stopped.start()
+    to_dead.wait_for(lambda: to_dead.http("/healthz")[0] == 200, what="/healthz is well again")
+    wait_until(lambda: time.monotonic() - thawed_s > 2, 5, "lines flowed again for a while")
+
+    ledgers = {name: load.stop() for name, load in loads.items()}
+    for shipper in (to_dead, to_silent):
+        shipper.wait_acked()
+        assert shipper.peak_rss_bytes() <= 96 * MIB, f"{shipper.peak_rss_bytes() / MIB:.1f} MiB"
+    to_dead.stop()
+    to_silent.stop()
+    prove(stopped, topic, tmp_path / "1", [*ledgers["dead"], backlog], min_lines=BACKLOG_LINES + 20_000)
+    prove(frozen, topic, tmp_path / "2", ledgers["silent"], min_lines=10_000)

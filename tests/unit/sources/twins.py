@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for what surrounds the files: a sender that remembers lines, events that remember facts, a whole bench."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from logagent.config.services import Entry
+from logagent.kafka.record_batch import encode_header_block
+from logagent.ops.events import Events
+from logagent.pacing.limiter import Limiter
+from logagent.pipeline.batch import Segment
+from logagent.pipeline.outlet import Route
+from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.tailed_file import ServiceCounts, TailedFile
+from logagent.sources.tailer import Tailer, TailSettings
+from logagent.sources.turnstile import Turnstile
+from logagent.spawn import Spawner
+from logagent.state.positions import Position, PositionBook
+
+PATIENCE_S = 5.0
+
+
+def until(condition: Callable[[], Any], what: str = "") -> None:
+    """Let greenlets run until the condition holds; AssertionError if it does not come true."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {PATIENCE_S:g} s: {what or inspect.getsource(condition)}"
+        gevent.sleep(0.001)
+
+
+def settle(passes: int = 30) -> None:
+    """Let greenlets run for a while, to see that something does not happen."""
+    for _ in range(passes):
+        gevent.sleep(0.001)
+
+
+class Told:
+    """Takes every event that `Events` has, with just its arguments, and remembers it."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        signature = inspect.signature(getattr(Events, name))
+
+        def tell(**fields: Any) -> None:
+            signature.bind(self, **fields)
+            self.facts.append((name, fields))
+
+        return tell
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The arguments of every telling of one fact."""
+        return [fields for told, fields in self.facts if told == name]
+
+
+class MemoryOutlet:
+    """`pipeline.outlet.Outlet`: acknowledges at once, or when told to."""
+
+    def __init__(self) -> None:
+        self.holding = False
+        self.reason = ""
+        self.topics: list[str] = []
+        self.delivered: list[tuple[str, bytes, int, bytes]] = []
+        self.open: list[Segment] = []
+        self._room = Event()
+
+    # -- what tests say ---------------------------------------------------------------------------------------------
+
+    def block(self, reason: str = "no room") -> None:
+        self.reason = reason
+        self._room.clear()
+
+    def unblock(self) -> None:
+        self.reason = ""
+        self._room.set()
+
+    def acknowledge(self, segments: Iterable[Segment] | None = None) -> None:
+        """Everything, or just these."""
+        for segment in list(self.open if segments is None else segments):
+            self.open.remove(segment)
+            segment.done = True
+            segment.source.acks.advance()
+            segment.source.acked(len(segment.values), segment.end_offset - segment.start_offset)
+
+    def take_back(self, count: int) -> None:
+        """Give up the newest segments, as if their partition failed."""
+        for segment in self.open[: -count - 1 : -1]:
+            if segment.source.acks.take_back(segment):
+                self.open.remove(segment)
+                lost = len(segment.values)
+                for index in range(len(self.delivered) - 1, -1, -1):
+                    if lost and self.delivered[index][1] == segment.source.label:
+                        del self.delivered[index]
+                        lost -= 1
+                segment.source.rewind(segment.start_offset)
+
+    def lines(self, label: Any = None, service: str | None = None) -> list[bytes]:
+        """The values that were put, of one file or of all."""
+        wanted = None if label is None else bytes(label)
+        return [
+            value
+            for of_service, of_label, _, value in self.delivered
+            if wanted in (None, of_label) and service in (None, of_service)
+        ]
+
+    # -- Outlet -----------------------------------------------------------------------------------------------------
+
+    def wait_room(self, route: Route, timeout_s: float) -> str:
+        if self.reason:
+            self._room.wait(timeout_s)
+        return self.reason
+
+    def has_room(self, route: Route) -> bool:
+        return not self.reason
+
+    def put(self, route: Route, segment: Segment) -> None:
+        assert not self.reason, "put without room"
+        segment.source.acks.add(segment)
+        for index, value in enumerate(segment.values):
+            place = (segment.source.service, segment.source.label, segment.line_start(index), value)
+            self.delivered.append(place)
+            self.topics.append(route.topic)
+        if segment.done:
+            segment.source.acked(0, 0)
+            return
+        self.open.append(segment)
+        if not self.holding:
+            self.acknowledge()
+
+
+class Bench:
+    """The real collector and tailer between real files and a `MemoryOutlet`."""
+
+    def __init__(
+        self,
+        positions: Iterable[Position] = (),
+        *,
+        start_at: str = "beginning",
+        rotate_wait_s: float = 10.0,
+        max_line_bytes: int = 1_000_000,
+        rescan_s: float = 1000.0,
+        refusal: Callable[[str], str | None] = lambda _path: None,
+        outlet: MemoryOutlet | None = None,
+    ) -> None:
+        self.skipped_s = 0.0
+        self.told = Told()
+        self.failures: list[tuple[str, BaseException]] = []
+        self.outlet = outlet or MemoryOutlet()
+        self.limiters: dict[str, Limiter] = {}
+        self.counts: dict[str, ServiceCounts] = {}
+        self.saved: dict[tuple[str, str], Position] = {p.id: p for p in positions}
+        spawner = Spawner(lambda name, error, _: self.failures.append((name, error)))
+        self.book = PositionBook(list(positions), self._save, self.told)  # type: ignore[arg-type]
+        self.tailer = Tailer(
+            TailSettings(max_line_bytes, rotate_wait_s),
+            self.outlet,
+            Turnstile(time.monotonic),
+            limiter_of=lambda service: self.limiters.setdefault(service, Limiter(None)),
+            on_truncated=lambda file, size_bytes: self.collector.truncated(file, size_bytes),
+            on_finished=lambda file: self.collector.finished(file),
+            events=self.told,  # type: ignore[arg-type]
+            clock=self.clock,
+            wall=time.time,
+        )
+        self.collector = Collector(
+            CollectorSettings("host", start_at, rescan_s, refusal),
+            self.book,
+            tail=self.tailer.tail,
+            counts_of=lambda service: self.counts.setdefault(service, ServiceCounts()),
+            encode_headers=encode_header_block,
+            spawner=spawner,
+            events=self.told,  # type: ignore[arg-type]
+            clock=self.clock,
+        )
+        self.collector.start()
+        self.running = True
+
+    def clock(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+    def skip(self, seconds: float) -> None:
+        """Time passes for everything that asks for it."""
+        self.skipped_s += seconds
+
+    def _save(self, positions: list[Position]) -> None:
+        self.saved |= {position.id: position for position in positions}
+
+    def read(self, log_path: Any, service: str = "web", **fields: Any) -> Entry:
+        """Start an entry."""
+        entry = Entry(service, str(log_path), fields.pop("topic", "logs"), **fields)
+        self.collector.start_entry(entry)
+        return entry
+
+    def until_lines(self, *expected: bytes, label: Any = None, service: str | None = None) -> None:
+        """Wait for as many lines; they are just these, in this order."""
+        until(
+            lambda: len(self.outlet.lines(label, service)) >= len(expected),
+            f"{expected} came, only {self.outlet.lines(label, service)} did",
+        )
+        assert self.outlet.lines(label, service) == list(expected)
+
+    def file(self, label: Any, service: str = "web") -> TailedFile:
+        """The newest file of a label."""
+        return [f for f in self.collector.files.values() if (f.service, f.label) == (service, bytes(label))][-1]
+
+    def until_idle(self) -> None:
+        """Everything that is there has been read."""
+        until(lambda: not any(f.tailing for f in self.collector.files.values() if f.left_path_s is None), "idle")
+
+    def stop(self) -> list[Position]:
+        """As the agent stops; what is on disk then."""
+        if self.running:
+            self.running = False
+            self.collector.stop()
+            self.book.save()
+            for file in list(self.collector.files.values()):
+                file.close()
+        return list(self.saved.values())
