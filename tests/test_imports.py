@@ -90,7 +90,9 @@ def loaded_so_far(*args, **kwargs):
 monkey.patch_all = loaded_so_far
 import logagent.__main__
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['logagent', 'logagent.__main__']"

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `logagent`, and how errors become sentences and exit codes."""
 
-import os
-import sys
-
 import click
 
 from logagent import __version__
@@ -31,15 +28,13 @@ main.add_command(status)
 
 
 def execute(args: list[str] | None = None) -> int:
-    """Run one command line (default: that of the process) and return its exit code."""
+    """Run one command line (default: that of the process) and return its exit code.
+
+    A reader of our output that leaves early ends the process quietly: click takes care of that.
+    """
     try:
         code = main.main(args, prog_name="logagent", standalone_mode=False)
-        sys.stdout.flush()
         return int(code or Exit.OK)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the flush at exit must not complain about it either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
     except click.ClickException as error:

@@ -22,6 +22,10 @@ class Source(Protocol):
     label: bytes
     acks: AckTracker
 
+    @property
+    def readable_again(self) -> bool:
+        """Whether what was read could be read once more; if not, it must not be dropped unsent."""
+
     def acked(self, lines: int, bytes_: int) -> None:
         """Some of its segments were acknowledged and `acks` has been moved."""
 

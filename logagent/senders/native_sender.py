@@ -345,11 +345,11 @@ class NativeSender:
                 continue
             for segment in reversed(partition.give_back_open()):
                 source = segment.source
-                if source.acks.take_back(segment):
+                if source.readable_again and source.acks.take_back(segment):
                     self.memory_bytes -= segment.memory_bytes
                     source.rewind(segment.start_offset)
                 else:
-                    # Not the newest of its file (several partitions share it): it stays.
+                    # Not the newest of its file (several partitions share it), or gone from the disk: it stays.
                     partition.open.add(segment, now_s, int(self._wall() * 1000))
             if partition.empty:
                 del self._busy[lane]

@@ -175,7 +175,7 @@ class Partition:
             return
         self.batch.attempts += 1
         self.alone = True
-        self._wait(now_s + RETRY.delay_s(0))
+        self._wait(now_s + RETRY.delay_s(self.batch.attempts - 1))
 
     def not_sent(self, now_s: float) -> None:
         """It was chosen for a request and did not travel with it; again, without a mark on the partition."""

@@ -160,6 +160,7 @@ class Collector:
                 self._leave(held)
                 return
         if key is None:
+            state.refused.pop(path, None)
             return
         known = self.files.get((service, key))
         if known is not None:
@@ -204,15 +205,25 @@ class Collector:
         if (service, opened.key) in self.files:
             os.close(opened.descriptor)
             return
-        if state.refused.pop(path, None) is not None:
-            self._events.file_readable_again(service=service, path=path)
         if held is not None:
             self._leave(held)
-        offset, label = self._where_to_begin(state, path, opened)
-        file = self._add(state, path, label, opened, offset)
+        file = self._begin(state, path, opened)
+        if file is None:
+            return
         file.predecessor = self._predecessor(file)
+        if state.refused.pop(path, None) is not None:
+            self._events.file_readable_again(service=service, path=path)
         self._generations.arrive(file)
         self._wake(file)
+
+    def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
+        try:
+            offset, label = self._where_to_begin(state, path, opened)
+            return self._add(state, path, label, opened, offset)
+        except OSError as error:
+            os.close(opened.descriptor)
+            self._refuse(state, path, f"it cannot be read: {error.strerror}")
+            return None
 
     def _predecessor(self, file: TailedFile) -> TailedFile | None:
         """The generation that was at this path before, while it is not read to its end."""
@@ -261,12 +272,13 @@ class Collector:
             counts=self._counts_of(entry.service),
             on_acked=self._on_acked,
             on_rewind=self._wake,
+            on_lost=self._lost,
             last_growth_s=self._clock(),
         )
+        file.grow_head()
         before = self._draining.pop((entry.service, opened.key), None)
         if before is not None and before.acks.pending and before.acks.acked_offset == offset:
             before.bequeath(file)
-        file.grow_head()
         self.files[entry.service, opened.key] = file
         state.files[file] = None
         self._watches.remember(file)
@@ -291,6 +303,11 @@ class Collector:
             self._generations.arrive(successor)
         else:
             successor.left_path_s = file.left_path_s
+        if self._generations.before(file.service, file.path) is file:
+            self._generations.leave(successor)
+        successor.caught_up = (
+            file.caught_up
+        )  # whoever waits for the old bytes waits for what is left of the file
         self._wake(successor)
 
     def finished(self, file: TailedFile) -> None:
@@ -372,6 +389,14 @@ class Collector:
                 file.head.size_bytes,
                 file.head.digest,
             )
+        )
+
+    def _lost(self, file: TailedFile, lost_bytes: int) -> None:
+        self._events.bytes_lost(
+            service=file.service,
+            path=file.label,
+            lost_bytes=lost_bytes,
+            reason="truncated before it was sent",
         )
 
     def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:

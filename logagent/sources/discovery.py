@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A path or glob becomes paths that exist, and the directories in which a change would matter. Works on bytes."""
 
-import fnmatch
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ MAX_DEPTH = 16
 """How deep `**` goes."""
 
 _MAGIC = re.compile(rb"[*?\[]")
+_TOKEN = re.compile(rb"\[[!^]?\]?[^\]]*\]|.", re.DOTALL)
+"""A set like [a-z], [!0-9] or []x], or a single byte."""
 
 
 @dataclass(frozen=True)
@@ -129,5 +130,17 @@ def _entries(directory: bytes, found: Found) -> Iterator["os.DirEntry[bytes]"]:
 
 
 def _name_regex(part: bytes) -> re.Pattern[bytes]:
-    translated = fnmatch.translate(part.decode("latin-1")).removesuffix(r"\Z").removesuffix(r"\z")
-    return re.compile(translated.encode("latin-1").replace(b".*", b"[^/]*"), re.DOTALL)
+    """One name with wildcards. Nothing in it matches a slash: the regex of a whole path is put together from these."""
+    return re.compile(b"".join(_translated(token) for token in _TOKEN.findall(part)), re.DOTALL)
+
+
+def _translated(token: bytes) -> bytes:
+    if token == b"*":
+        return b"[^/]*"
+    if token == b"?":
+        return b"[^/]"
+    if len(token) > 1 and token.startswith(b"["):
+        inverted = token[1:2] in (b"!", b"^")
+        members = token[1 + inverted : -1].replace(b"\\", rb"\\").replace(b"[", rb"\[").replace(b"]", rb"\]")
+        return b"(?!/)[" + (b"^" if inverted else b"") + members.replace(b"^", rb"\^") + b"]"
+    return re.escape(token)

@@ -66,7 +66,11 @@ def _in_directory(
             opened = open_log(path, refusal)
         except (FileRefused, FileNotFoundError):
             continue
-        if same_file(position, opened):
+        try:
+            same = same_file(position, opened)
+        except OSError:
+            same = False  # it cannot be read now; its position stays
+        if same:
             yield Renamed(position, opened, path, status.st_mtime_ns)
         else:
             os.close(opened.descriptor)

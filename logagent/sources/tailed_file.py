@@ -45,6 +45,7 @@ class TailedFile:
     counts: ServiceCounts
     on_acked: Callable[["TailedFile", int, int], None]
     on_rewind: Callable[["TailedFile"], None]
+    on_lost: Callable[["TailedFile", int], None]
     last_growth_s: float
     head: Head = field(default_factory=lambda: Head.of(b""))
     predecessor: "TailedFile | None" = None
@@ -67,6 +68,11 @@ class TailedFile:
         self.acks = AckTracker(self.read_offset)
         self.scanned_offset = self.read_offset
 
+    @property
+    def readable_again(self) -> bool:
+        """Whether bytes that were read are still in the file (`pipeline.batch.Source`)."""
+        return not self.retired
+
     def acked(self, lines: int, bytes_: int) -> None:
         """Some segments were acknowledged (`pipeline.batch.Source`)."""
         self.counts.lines_acked += lines
@@ -76,6 +82,10 @@ class TailedFile:
         """Unsent lines from `offset` on were dropped: read them again (`pipeline.batch.Source`)."""
         if self.heir is not None:
             self.heir.rewind(offset)
+            return
+        if self.retired:
+            lost_bytes, self.read_offset = self.read_offset - offset, offset
+            self.on_lost(self, lost_bytes)
             return
         self.read_offset = self.scanned_offset = offset
         self.on_rewind(self)

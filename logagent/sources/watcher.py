@@ -19,21 +19,22 @@ MASK = (
     | flags.ONLYDIR
 )
 CHANGED = flags.MODIFY
+NAMES = flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
 GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.IGNORED | flags.UNMOUNT
 
 
 class Watcher:
     """Says which names in which directories changed.
 
-    `on_modified(directory, name)`: bytes were written. `on_entry(directory, name)`: a name came, went or changed its
-    mode. `on_directory_gone(directory)`: the watch ended. `on_overflow()`: events were lost, look at everything.
+    `on_modified(directory, name)`: bytes were written. `on_entry(directory, name, moved)`: a name came or went
+    (`moved`), or changed its mode. `on_directory_gone(directory)`: the watch ended. `on_overflow()`: events were lost, look at everything.
     """
 
     def __init__(
         self,
         *,
         on_modified: Callable[[bytes, bytes], None],
-        on_entry: Callable[[bytes, bytes], None],
+        on_entry: Callable[[bytes, bytes, bool], None],
         on_directory_gone: Callable[[bytes], None],
         on_overflow: Callable[[], None],
     ) -> None:
@@ -50,11 +51,7 @@ class Watcher:
         if directory in self._watches:
             return
         watch = self._inotify.add_watch(directory, MASK)
-        stale = self._directories.get(watch)
-        if stale is not None:
-            # The same directory under another name (a link): both names are told.
-            self._watches[directory] = watch
-            return
+        # A directory that was renamed keeps its watch; it is told under its newest name.
         self._directories[watch] = directory
         self._watches[directory] = watch
 
@@ -102,4 +99,4 @@ class Watcher:
         elif mask & CHANGED:
             self._on_modified(directory, name)
         elif name:
-            self._on_entry(directory, name)
+            self._on_entry(directory, name, bool(mask & NAMES))

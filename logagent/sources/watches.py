@@ -76,7 +76,7 @@ class Watches:
         self._names.setdefault(os.path.split(file.real_path), {})[file] = None
         directory = os.path.dirname(file.real_path)
         state = self._entries.get((file.service, file.log_path))
-        if state is not None and directory not in self._users:
+        if state is not None and (directory, state) not in self._users.get(directory, {}):
             self.cover(state, {directory})
 
     def forget(self, file: TailedFile) -> None:
@@ -89,9 +89,12 @@ class Watches:
                 del self._names[name]
 
     def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
-        """Watch directories for an entry, and the one in which its base directory would appear; True if any is new."""
+        """Watch directories for an entry, and the one in which its base directory comes and goes; True if any is new.
+
+        A directory that is removed does not tell so itself while a file in it is open.
+        """
         news = False
-        for directory in directories | {discovery.nearest_directory(state.pattern.base)}:
+        for directory in directories | {discovery.nearest_directory(os.path.dirname(state.pattern.base))}:
             real = os.path.realpath(directory)
             users = self._users.get(real, {})
             if (directory, state) in users:
@@ -123,7 +126,9 @@ class Watches:
         for file in self._names.get((directory, name), ()):
             self._on_modified(file)
 
-    def _entry_changed(self, directory: bytes, name: bytes) -> None:
+    def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
+        if moved and os.path.join(directory, name) in self._users:
+            self._directory_gone(os.path.join(directory, name))
         for file in list(self._names.get((directory, name), ())):
             self._on_name(file)
         for spelled, state in list(self._users.get(directory, ())):

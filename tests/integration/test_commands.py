@@ -97,21 +97,15 @@ def test_check_prints_what_is_in_force_and_touches_nothing(
 
 FAULTY: dict[str, tuple[bytes, list[str]]] = {
     "unknown key": (b"kafka_addr = k:1\netcd_adr = e:1\n", ["etcd_adr", "etcd_addr"]),
-    "wrong type": (b"kafka_addr = k:1\nthread_num = four\n", ["thread_num", "four"]),
-    "out of range": (b"kafka_addr = k:1\nthread_num = 1000\n", ["thread_num", "1000", "64"]),
-    "two faults": (b"kafka_addr = k:1\nthread_num = 0\nlevel = loud\n", ["thread_num", "level"]),
-    "duplicate key": (b"kafka_addr = k:1\nkafka_addr = k:2\n", ["kafka_addr"]),
+    "several faults": (
+        b"kafka_addr = k:1\nkafka_addr = k:2\nthread_num = 0\nlevel = loud\n",
+        ["kafka_addr", "thread_num", "level"],
+    ),
     "not UTF-8": (b"kafka_addr = k\xff:1\n", ["UTF-8"]),
     "NULs": (b"kafka_addr = k:1\n\0\0\0\n", ["NUL"]),
-    "no broker": (b"level = info\n", ["kafka_addr"]),
-    "no equals sign": (b"kafka_addr\n", ["line 1"]),
     "denied file": (b"kafka_addr = k:1\n[services]\n[[s]]\nlog_path = /etc/shadow\ntopic = t\n", ["/etc"]),
-    "relative file": (b"kafka_addr = k:1\n[services]\n[[s]]\nlog_path = a.log\ntopic = t\n", ["absolute"]),
-    "rate": (
-        b"kafka_addr = k:1\n[services]\n[[s]]\nlog_path = /a.log\ntopic = t\nsend_rate = -1\n",
-        ["send_rate", "-1"],
-    ),
 }
+"""How each kind of fault reaches the terminal; what the faults are is a matter of the configuration's own tests."""
 
 
 @pytest.mark.parametrize("name", FAULTY)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from tests.integration.proofs import file_state, prove, put_lines, sentences
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
@@ -72,21 +70,20 @@ def test_a_topic_deleted_under_load_is_parked_and_served_again_when_it_is_back(
     prove(node, topic, tmp_path, [after], min_lines=1000)
 
 
-@pytest.mark.parametrize("name", ["..", "nginx log", "ngi/nx", "n" * 250, "ünicode"])
-def test_an_illegal_topic_cannot_be_configured(
-    agent: Callable[..., AgentProcess], tmp_path: Path, name: str
-) -> None:
+def test_an_illegal_topic_cannot_be_configured(agent: Callable[..., AgentProcess], tmp_path: Path) -> None:
+    illegal = ["..", "nginx log", "ngi/nx", "n" * 250, "ünicode"]
     shipper = agent(
         kafka_addr="127.0.0.1:1",
-        services={"s": {"log_path": tmp_path / "a.log", "topic": name}},
+        services={f"s{n}": {"log_path": tmp_path / "a.log", "topic": name} for n, name in enumerate(illegal)},
         start=False,
     )
     for command in ("check", "run"):
         done = shipper.run_cli(command, "-c", str(shipper.ini))
         assert done.returncode == 2
-        assert "[services] [[s]]" in done.stderr.replace("][", "] [")
-        assert "topic" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        faults = done.stderr.splitlines()
+        assert len(faults) == len(illegal)
+        for number, name in enumerate(illegal):
+            assert f"[services.s{number}] topic = '{name[:100]}" in faults[number]
 
 
 def test_a_refused_record_goes_to_the_dead_letter_file_and_all_others_arrive(

@@ -243,9 +243,9 @@ class KafkaNode:
             self._child.kill()
 
     def freeze(self) -> None:
-        """SIGSTOP: the port still accepts, nobody answers."""
+        """SIGSTOP: the port still accepts, nobody answers; returns when every thread has stopped."""
         assert self._child is not None
-        self._child.signal(signal.SIGSTOP)
+        self._child.freeze()
 
     def thaw(self) -> None:
         assert self._child is not None

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.support.waiting import wait_until
+
 _REAPER = """
 import os, signal, sys
 groups = set()
@@ -93,6 +95,15 @@ class Child:
         """Nothing happens when it has ended."""
         if self.running:
             self.popen.send_signal(number)
+
+    def freeze(self, timeout_s: float = 10) -> None:
+        """SIGSTOP; on a busy machine the other threads run on until the first one takes the signal."""
+        self.signal(signal.SIGSTOP)
+        wait_until(lambda: set(self._thread_states()) == {"T"}, timeout_s, f"{self.argv[0]} stands still")
+
+    def _thread_states(self) -> list[str]:
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
 
     def wait(self, timeout_s: float) -> int:
         """The exit code; AssertionError when it still runs after ``timeout_s``."""

@@ -20,7 +20,7 @@ from logagent.spawn import Spawner  # noqa: E402
 
 def main() -> None:
     data_dir = Path(sys.argv[1])
-    door.SILENCE_S, door.CONNECTION_S = 1.0, 2.0
+    door.CONNECTION_S = 1.5
     log.configure("info", None, "text", sys.stderr)
     metrics = Metrics()
     events = Events(metrics)

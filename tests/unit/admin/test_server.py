@@ -198,9 +198,11 @@ def test_slow_clients_are_shown_out_and_do_not_stop_the_others(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
     served = serve(tmp_path)
+    idle = served.descriptors()
     slow = [served.connect() for _ in range(40)]
     for sock in slow:
         sock.sendall(b"GET /metrics HTTP/1.1\r\nA: ")
+    assert served.descriptors() <= idle + 16
     # The Unix socket has its own places.
     begin_s = time.monotonic()
     assert fetch_status(tmp_path)["schema"] == 1
@@ -230,7 +232,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_shown_out(
                 continue
             except ConnectionError:
                 break
-    assert 1.5 < time.monotonic() - begin_s < 10
+    assert 1 < time.monotonic() - begin_s < 10
     lines = served.stop().splitlines()
     assert all("Answering on" in line for line in lines), lines
 

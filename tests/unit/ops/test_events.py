@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from logagent.ops import events, log
+from logagent.ops import events, facts, log
 from logagent.ops.events import Events
 from logagent.ops.facts import FactTeller
 from logagent.ops.metrics import Metrics
@@ -232,7 +232,10 @@ def test_positions_saved_leave_the_wall_time(told: Told) -> None:
     assert b"logagent_positions_last_success_timestamp_seconds 1.7e+09\n" in told.metrics.exposition()
 
 
-def test_nothing_is_formatted_for_a_level_that_is_off(caplog: pytest.LogCaptureFixture, told: Told) -> None:
+def test_nothing_is_formatted_for_a_level_that_is_off(
+    caplog: pytest.LogCaptureFixture, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "shown", pytest.fail)
     with caplog.at_level(logging.INFO, "logagent"):
         assert told.call("lines_read") == []
     assert b'logagent_lines_read_total{service="web"} 5.0\n' in told.metrics.exposition()

@@ -181,5 +181,12 @@ def test_setting_up_again_replaces_what_was_there() -> None:
 
 def test_pykafka_does_not_write_to_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     configure("info", None, "text", io.StringIO())
-    logging.getLogger("pykafka.broker").error("Unable to connect to broker")
+    root_stream = io.StringIO()
+    root_handler = logging.StreamHandler(root_stream)
+    logging.getLogger().addHandler(root_handler)
+    try:
+        logging.getLogger("pykafka.broker").error("Unable to connect to broker")
+    finally:
+        logging.getLogger().removeHandler(root_handler)
     assert capsys.readouterr() == ("", "")
+    assert root_stream.getvalue() == ""

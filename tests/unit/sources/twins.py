@@ -14,6 +14,7 @@ from logagent.kafka.record_batch import encode_header_block
 from logagent.ops.events import Events
 from logagent.pacing.limiter import Limiter
 from logagent.pipeline.batch import Segment
+from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.sources.collector import Collector, CollectorSettings
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
@@ -122,9 +123,9 @@ class MemoryOutlet:
     def put(self, route: Route, segment: Segment) -> None:
         assert not self.reason, "put without room"
         segment.source.acks.add(segment)
-        for index, value in enumerate(segment.values):
-            place = (segment.source.service, segment.source.label, segment.line_start(index), value)
-            self.delivered.append(place)
+        starts = Chunk(segment.start_offset, segment.end_offset, segment.values, segment.starts).line_starts()
+        for start, value in zip(starts, segment.values, strict=True):
+            self.delivered.append((segment.source.service, segment.source.label, start, value))
             self.topics.append(route.topic)
         if segment.done:
             segment.source.acked(0, 0)

@@ -57,6 +57,16 @@ def test_output_and_exit_code_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "here\n"
 
 
+def test_a_frozen_child_has_stopped_and_can_be_killed(tmp_path: Path) -> None:
+    child = Child(SLEEP, stdout=tmp_path / "out")
+
+    child.freeze()
+
+    assert "\nState:\tT" in Path(f"/proc/{child.pid}/status").read_text()
+    child.kill()
+    assert not child.running
+
+
 def test_a_child_leads_its_own_session(tmp_path: Path) -> None:
     child = Child(SLEEP, stdout=tmp_path / "out")
 
