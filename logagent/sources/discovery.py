@@ -11,7 +11,7 @@ MAX_DEPTH = 16
 """How deep `**` goes."""
 
 _MAGIC = re.compile(rb"[*?\[]")
-_TOKEN = re.compile(rb"\[[!^]?\]?[^\]]*\]|.", re.DOTALL)
+_TOKEN = re.compile(rb"\[[!^]?(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
 """A set like [a-z], [!0-9] or []x], or a single byte."""
 
 
@@ -44,9 +44,9 @@ class Pattern:
     @cached_property
     def _regex(self) -> re.Pattern[bytes]:
         pieces = []
-        for part in self.parts:
+        for number, part in enumerate(self.parts, 1):
             if part == b"**":
-                pieces.append(rb"(?:/[^/]+)*")
+                pieces.append(rb"(?:/[^/]+)" + (b"+" if number == len(self.parts) else b"*"))
             elif _MAGIC.search(part):
                 pieces.append((b"/" if part.startswith(b".") else rb"/(?!\.)") + _name_regex(part).pattern)
             else:
@@ -131,7 +131,10 @@ def _entries(directory: bytes, found: Found) -> Iterator["os.DirEntry[bytes]"]:
 
 def _name_regex(part: bytes) -> re.Pattern[bytes]:
     """One name with wildcards. Nothing in it matches a slash: the regex of a whole path is put together from these."""
-    return re.compile(b"".join(_translated(token) for token in _TOKEN.findall(part)), re.DOTALL)
+    try:
+        return re.compile(b"".join(_translated(token) for token in _TOKEN.findall(part)), re.DOTALL)
+    except re.error:
+        return re.compile(re.escape(part))  # a set that makes no sense, like [z-a], stands for itself
 
 
 def _translated(token: bytes) -> bytes:

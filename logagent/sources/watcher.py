@@ -27,7 +27,8 @@ class Watcher:
     """Says which names in which directories changed.
 
     `on_modified(directory, name)`: bytes were written. `on_entry(directory, name, moved)`: a name came or went
-    (`moved`), or changed its mode. `on_directory_gone(directory)`: the watch ended. `on_overflow()`: events were lost, look at everything.
+    (`moved`), or changed its mode. `on_directory_gone(directory)`: the watch ended. `on_overflow()`: events were lost,
+    look at everything.
     """
 
     def __init__(
