@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from logagent.cli.common import Exit, config_option, json_option, load, print_table, warn
+from logagent.cli.common import Exit, config_option, json_option, load, warn
+from logagent.cli.tables import print_table
 from logagent.config import report
 from logagent.config.services import Entry
 from logagent.config.settings import Settings

@@ -1,18 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `logagent`, and how errors become sentences and exit codes."""
 
+import importlib
+
 import click
 
 from logagent import __version__
-from logagent.cli.check import check
 from logagent.cli.common import Exit
-from logagent.cli.run import run
-from logagent.cli.status import status
 from logagent.errors import ConfigError, DataDirLocked, LogagentError
 from logagent.ops.shown import printable
 
+COMMANDS = ("run", "check", "status")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Loads the module of a command only when that command is asked for: the agent needs no tables."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"logagent.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="logagent", message="%(prog)s %(version)s")
 def main() -> None:
     """Ship log files to Kafka without losing a line.
@@ -20,11 +34,6 @@ def main() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 no agent runs, 4 another agent works on
     the same data_dir, 5 the agent is not well.
     """
-
-
-main.add_command(run)
-main.add_command(check)
-main.add_command(status)
 
 
 def execute(args: list[str] | None = None) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from logagent.admin.client import fetch_status
-from logagent.cli.common import Exit, config_option, json_option, load, print_table
+from logagent.cli.common import Exit, config_option, json_option, load
+from logagent.cli.tables import print_table
 from logagent.errors import AgentNotRunning
 from logagent.ops.shown import printable
 

@@ -108,8 +108,8 @@ class FileEvents(FactTeller):
     )
     def lines_read(self, *, service: str, lines: int, bytes_: int) -> Extra:
         counters = self._metrics.service(service)
-        counters.lines_read.inc(lines)
-        counters.bytes_read.inc(bytes_)
+        counters.lines_read += lines
+        counters.bytes_read += bytes_
         return None
 
     @fact(
@@ -121,8 +121,8 @@ class FileEvents(FactTeller):
     )
     def lines_acked(self, *, service: str, lines: int, bytes_: int) -> Extra:
         counters = self._metrics.service(service)
-        counters.lines_acked.inc(lines)
-        counters.bytes_acked.inc(bytes_)
+        counters.lines_acked += lines
+        counters.bytes_acked += bytes_
         return None
 
     @fact(
@@ -146,7 +146,7 @@ class FileEvents(FactTeller):
         "logagent_rate_limit_wait_seconds_total",
     )
     def rate_limited(self, *, service: str, wait_s: float) -> Extra:
-        self._metrics.service(service).rate_limit_wait_seconds.inc(wait_s)
+        self._metrics.service(service).rate_limit_wait_seconds += wait_s
         return None
 
     @fact(

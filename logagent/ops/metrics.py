@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every metric of the agent, in a registry of its own. The only module that knows prometheus_client."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, Summary
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from logagent import __version__
@@ -36,17 +36,23 @@ class GaugeSample(NamedTuple):
 
 
 class ServiceCounters:
-    """The counters of one service that move with every chunk, looked up once."""
+    """What moves with every chunk of a service: plain numbers, turned into metrics when somebody asks."""
 
     __slots__ = ("bytes_acked", "bytes_read", "lines_acked", "lines_read", "rate_limit_wait_seconds")
 
-    def __init__(self, metrics: "Metrics", service: str) -> None:
-        service = printable(service)
-        self.lines_read = metrics.lines_read.labels(service)
-        self.bytes_read = metrics.bytes_read.labels(service)
-        self.lines_acked = metrics.lines_acked.labels(service)
-        self.bytes_acked = metrics.bytes_acked.labels(service)
-        self.rate_limit_wait_seconds = metrics.rate_limit_wait_seconds.labels(service)
+    def __init__(self) -> None:
+        self.lines_read = self.bytes_read = self.lines_acked = self.bytes_acked = 0
+        self.rate_limit_wait_seconds = 0.0
+
+
+SERVICE_COUNTERS = {
+    "lines_read": "Lines read from files.",
+    "bytes_read": "Bytes read from files.",
+    "lines_acked": "Lines that Kafka acknowledged.",
+    "bytes_acked": "Bytes of files that Kafka acknowledged.",
+    "rate_limit_wait_seconds": "Seconds spent waiting for send_rate.",
+}
+"""The attributes of `ServiceCounters`, each a counter with the label `service`, and their help texts."""
 
 
 class Metrics:
@@ -59,6 +65,7 @@ class Metrics:
         self._add_files()
         self._add_kafka()
         self._add_agent()
+        self.registry.register(_Services(self._services))
         self.registry.register(_Callbacks(self._callbacks))
         ProcessCollector(registry=self.registry)
 
@@ -71,10 +78,10 @@ class Metrics:
         return prometheus_client.generate_latest(self.registry)
 
     def service(self, name: str) -> ServiceCounters:
-        """The hot counters of a service; cached, because looking labels up costs a lock each."""
+        """The hot counters of a service: prometheus_client's own take a lock for each step."""
         counters = self._services.get(name)
         if counters is None:
-            counters = self._services[name] = ServiceCounters(self, name)
+            counters = self._services[name] = ServiceCounters()
         return counters
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -87,15 +94,8 @@ class Metrics:
         return Summary(f"logagent_{name}", help_text, registry=self.registry)
 
     def _add_files(self) -> None:
-        self.lines_read = self._counter("lines_read", "Lines read from files.", "service")
-        self.bytes_read = self._counter("bytes_read", "Bytes read from files.", "service")
-        self.lines_acked = self._counter("lines_acked", "Lines that Kafka acknowledged.", "service")
-        self.bytes_acked = self._counter("bytes_acked", "Bytes of files that Kafka acknowledged.", "service")
         self.lines_cut = self._counter("lines_cut", "Lines cut because of max_line_bytes.", "service")
         self.cut_bytes = self._counter("cut_bytes", "Bytes that cut lines lost.", "service")
-        self.rate_limit_wait_seconds = self._counter(
-            "rate_limit_wait_seconds", "Seconds spent waiting for send_rate.", "service"
-        )
         self.files_refused = self._counter(
             "files_refused", "Attempts to open a file that were refused.", "service"
         )
@@ -165,3 +165,17 @@ class _Callbacks(Collector):
                     )
                 family.add_metric([printable(label) for label in labels.values()], value)
         yield from families.values()
+
+
+class _Services(Collector):
+    """Turns the numbers of the services into counters, at the time of the scrape."""
+
+    def __init__(self, services: Mapping[str, ServiceCounters]) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        for attribute, help_text in SERVICE_COUNTERS.items():
+            family = CounterMetricFamily(f"logagent_{attribute}", help_text, labels=["service"])
+            for name, counters in self._services.items():
+                family.add_metric([printable(name)], getattr(counters, attribute))
+            yield family

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects segments for one topic-partition until a batch is full or old. Pure; time comes in as an argument."""
 
-from collections import deque
-
 from logagent.pipeline.batch import BATCH_OVERHEAD_BYTES, Batch, Segment, Source
 
 QUIET_S = 0.25
@@ -16,7 +14,7 @@ class Accumulator:
 
     def __init__(self, linger_s: float) -> None:
         self._linger_s = linger_s
-        self._files: dict[Source, deque[Segment]] = {}
+        self._files: dict[Source, list[Segment]] = {}
         self._due_s = float("inf")
         self._sealed_s = float("-inf")
         self._timestamp_ms = 0
@@ -39,7 +37,7 @@ class Accumulator:
             quiet = now_s - self._sealed_s > QUIET_S
             self._due_s = now_s + (min(QUIET_LINGER_S, self._linger_s) if quiet else self._linger_s)
             self._timestamp_ms = wall_ms
-        self._files.setdefault(segment.source, deque()).append(segment)
+        self._files.setdefault(segment.source, []).append(segment)
         self._count(segment, 1)
 
     def seal(self, limit_bytes: int, now_s: float) -> Batch | None:
@@ -75,13 +73,13 @@ class Accumulator:
         """One segment of each file while there is room; returns the room left, 0 when the next one does not fit."""
         for source in list(self._files):
             segments = self._files[source]
-            segment = segments.popleft()
+            segment = segments.pop(0)
             self._count(segment, -1)
             head: Segment | None = segment
             if segment.size_bytes > room:
                 head, rest = self._cut(segment, room, first=not taken)
                 if rest is not None:
-                    segments.appendleft(rest)
+                    segments.insert(0, rest)
                     self._count(rest, 1)
                 room = 0
             if head is not None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Up to where everything of one file is acknowledged. Pure; acknowledgements may come in any order."""
 
-from collections import deque
 from typing import Protocol
 
 
@@ -18,7 +17,7 @@ class AckTracker:
 
     def __init__(self, offset: int) -> None:
         self.acked_offset = offset
-        self._spans: deque[Span] = deque()
+        self._spans: list[Span] = []
 
     @property
     def pending(self) -> bool:
@@ -40,18 +39,20 @@ class AckTracker:
 
     def advance(self) -> bool:
         """Move the position over the finished spans at the front; True if it moved."""
-        before = self.acked_offset
         spans = self._spans
-        while spans and spans[0].done:
-            self.acked_offset = spans.popleft().end_offset
+        finished = 0
+        while finished < len(spans) and spans[finished].done:
+            finished += 1
+        if not finished:
+            return False
+        before, self.acked_offset = self.acked_offset, spans[finished - 1].end_offset
+        del spans[:finished]
         return self.acked_offset != before
 
     def replace(self, span: Span, parts: tuple[Span, ...]) -> None:
         """Put the parts of a span that was cut in its place; together they cover just its range."""
         index = self._spans.index(span)
-        del self._spans[index]
-        for part in reversed(parts):
-            self._spans.insert(index, part)
+        self._spans[index : index + 1] = parts
 
     def take_back(self, span: Span) -> bool:
         """Forget the last span, because it will be read again; False (and no change) if it is not the last."""

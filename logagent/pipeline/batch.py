@@ -14,6 +14,9 @@ BATCH_OVERHEAD_BYTES = 61
 OBJECT_OVERHEAD_BYTES = 48
 """What CPython adds to a line held in memory: the bytes object's head and its place in a list."""
 
+SEGMENT_OVERHEAD_BYTES = 512
+"""And to a segment: itself, its lists, and its places in tracker, accumulator and batch."""
+
 
 class Source(Protocol):
     """The file that a segment came from, as far as the way to Kafka needs to know it."""
@@ -41,6 +44,7 @@ class Segment:
         "end_offset",
         "headers",
         "key",
+        "memory_bytes",
         "size_bytes",
         "source",
         "start_offset",
@@ -68,11 +72,8 @@ class Segment:
         self.headers = headers
         self.done = not values
         self.size_bytes = _encoded_bytes(values, key, headers)
-
-    @property
-    def memory_bytes(self) -> int:
-        """About what the segment holds in memory."""
-        return self.size_bytes + OBJECT_OVERHEAD_BYTES * len(self.values)
+        self.memory_bytes = self.size_bytes + OBJECT_OVERHEAD_BYTES * len(values) + SEGMENT_OVERHEAD_BYTES
+        """About what the segment holds in memory; parts of a split one add up to it."""
 
     def line_start(self, index: int) -> int:
         """Where line `index` begins in the file."""
@@ -104,6 +105,7 @@ class Segment:
                 headers=None if headers is None else headers[lines:],
             ),
         )
+        parts[1].memory_bytes = self.memory_bytes - parts[0].memory_bytes
         self.source.acks.replace(self, parts)
         return parts
 

@@ -277,7 +277,7 @@ class Collector:
         )
         file.grow_head()
         before = self._draining.pop((entry.service, opened.key), None)
-        if before is not None and before.acks.pending and before.acks.acked_offset == offset:
+        if before is not None and before.is_same_as(file):
             before.bequeath(file)
         self.files[entry.service, opened.key] = file
         state.files[file] = None

@@ -90,6 +90,12 @@ class TailedFile:
         self.read_offset = self.scanned_offset = offset
         self.on_rewind(self)
 
+    def is_same_as(self, file: "TailedFile") -> bool:
+        """Whether `file`, under the same inode, holds the lines of this one that are on their way."""
+        data = os.pread(file.descriptor, HEAD_BYTES, 0)
+        unchanged = self.head.fits(data) and file.read_offset == self.acks.acked_offset
+        return self.acks.pending and unchanged and file.size_bytes() >= self.acks.end_offset
+
     def bequeath(self, heir: "TailedFile") -> None:
         """The same file is read again while lines of this object are on their way: go on behind them."""
         self.heir = heir

@@ -18,7 +18,9 @@ Services = dict[str, dict[str, object]]
 MIB = 1024 * 1024
 
 
-def put_lines(path: Path | bytes, label: str, lines: int, *, first: int = 0, size_bytes: int = 200) -> Written:
+def put_lines(
+    path: Path | bytes, label: str, lines: int, *, first: int = 0, size_bytes: int = 200
+) -> Written:
     """Append lines that prove themselves; what was written."""
     rows = (make_line(label, number, size_bytes) + b"\n" for number in range(first, first + lines))
     with open(path, "ab") as file:

@@ -18,7 +18,7 @@ BAD: dict[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
     "unknown host": (bad_brokers.unknown_host, "unknown host|cannot be resolved|not known|resol"),
     "refused port": (bad_brokers.refused, "refused"),
     "HTTP server": (bad_brokers.http, "Kafka|HTTP"),
-    "garbage": (bad_brokers.garbage, "Kafka|answer"),
+    "garbage": (bad_brokers.garbage, "Kafka|understood"),
     "half an answer": (bad_brokers.half_an_answer, "answer"),
     "black hole": (bad_brokers.black_hole, "time|within|answer"),
 }
@@ -49,7 +49,10 @@ def test_a_bad_broker_is_told_in_a_sentence_and_does_not_delay_a_good_one(
         code, why = lonely.http("/healthz")
         assert code == 503
         assert address in why
-        assert address in lonely.fetch_status()["files"][0]["reason"]
+        lonely.wait_for(
+            lambda: address in lonely.fetch_status()["files"][0]["reason"],
+            what="/status says what the file waits for",
+        )
         stopped_s = time.monotonic()
         lonely.stop(expect_exit=0)
         assert time.monotonic() - stopped_s < 2 + 2

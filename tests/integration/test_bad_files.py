@@ -66,7 +66,8 @@ def test_files_with_odd_names_arrive_exactly(
     shipper.wait_acked()
     written += [put_lines(bytes(logs) + b"/" + name, f"f{n}", 300) for n, name in enumerate(late, len(early))]
     shipper.wait_for(
-        lambda: shipper.metric("logagent_lines_acked_total") == 300 * len(ODD_NAMES), what="all is acknowledged"
+        lambda: shipper.metric("logagent_lines_acked_total") == 300 * len(ODD_NAMES),
+        what="all is acknowledged",
     )
     files = shipper.fetch_status()["files"]
     assert len(files) == len(ODD_NAMES)

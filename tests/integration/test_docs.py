@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.proofs import put_lines
+from tests.integration.proofs import prove, put_lines
 from tests.support import ROOT
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
 from tests.support.lines import Line, parse_line
 
-CONSUMER = re.compile(r"^```python\n(# sample consumer\n.*?)^```$", re.MULTILINE | re.DOTALL)
+CONSUMER = re.compile(r"^```python\n(# sample consumer.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^<!-- tested: ([\w-]+) -->\n+```(?:\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -68,45 +69,54 @@ def _line_in(row: object) -> Line | None:
     return None
 
 
-def _commands() -> list[tuple[str, str]]:
-    readme = ROOT / "README.md"
-    return COMMAND.findall(readme.read_text()) if readme.exists() else []
+def _block(name: str) -> str:
+    """The block of README.md below `<!-- tested: NAME -->`."""
+    blocks = dict(COMMAND.findall(_document("README.md")))
+    assert name in blocks, f"README.md has no block below <!-- tested: {name} -->, only {sorted(blocks)}"
+    return blocks[name]
 
 
-def test_the_readme_has_commands_that_are_tested() -> None:
-    _document("README.md")
-    assert _commands(), "README.md marks blocks with <!-- tested: NAME -->"
+def test_no_marked_block_of_the_readme_is_left_untested() -> None:
+    assert {name for name, _ in COMMAND.findall(_document("README.md"))} == {"ini", "commands", "make"}
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize(("name", "script"), _commands(), ids=[name for name, _ in _commands()])
-def test_a_command_of_the_readme_works(
-    kafka_39: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path, name: str, script: str
+def test_the_commands_of_the_readme_ship_with_the_ini_of_the_readme(
+    kafka_39: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
-    """In an empty directory with the README's own INI, a log file and a broker; `$ ` before a command is dropped."""
-    commands = "".join(f"{line.removeprefix('$ ')}\n" for line in script.splitlines())
-    (tmp_path / "bin").mkdir()
-    tool = tmp_path / "bin" / "logagent"
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m logagent "$@"\n')
-    tool.chmod(0o755)
-    path = tmp_path / "access.log"
-    put_lines(path, "a", 50)
-    shipper = agent(kafka_addr=kafka_39.address, services={"nginx": {"log_path": path, "topic": topic}})
-    shipper.wait_acked()
-    env = os.environ | {
-        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "LOGAGENT_CONFIG": str(shipper.ini),
-        "KAFKA": kafka_39.address,
-        "TOPIC": topic,
-    }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=shipper.directory,
-        env=env,
-        check=False,
+    text = _block("ini")
+    for shown, here in (
+        ("localhost:9092", kafka_39.address),
+        ("/var/log/nginx", str(tmp_path)),
+        ("nginx_log", topic),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    written = put_lines(tmp_path / "access.log", "a", 300)
+    shipper = agent(kafka_addr="unused:1", services={}, start=False)
+    shipper.ini.write_text(text)
+
+    commands = [shlex.split(line) for line in _block("commands").splitlines()]
+    assert all(command[0] == "logagent" for command in commands)
+    assert ["logagent", "run", "-c", shipper.ini.name] in commands, (
+        "that is how `agent` starts it, in its directory"
     )
-    assert done.returncode == 0, f"{name}:\n{commands}\n{done.stdout}{done.stderr}"
+    for command in commands:
+        if command[1] == "run":
+            shipper.start()
+            shipper.wait_acked()
+            continue
+        done = shipper.run_cli(*command[1:])
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        assert str(tmp_path) in done.stdout
+    shipper.stop()
+    prove(kafka_39, topic, tmp_path, [written], min_lines=300)
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    for line in _block("make").splitlines():
+        command = shlex.split(line)
+        assert command[0] == "make"
+        done = subprocess.run(
+            ["make", "--dry-run", *command[1:]], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr

@@ -31,8 +31,14 @@ LINES: list[tuple[bytes, bytes | None]] = [
     (b"invalid \xff\xfe\xc3( UTF-8\n", b"invalid \xff\xfe\xc3( UTF-8"),
     (b"cut \xf0\x9f\x98\n", b"cut \xf0\x9f\x98"),
     (b"control \x00\x01\x07\x1b[31m\x7f bytes\n", b"control \x00\x01\x07\x1b[31m\x7f bytes"),
-    (b'quotes " \\ \\n / and \xe2\x80\xa8 \xe2\x80\xa9\n', b'quotes " \\ \\n / and \xe2\x80\xa8 \xe2\x80\xa9'),
-    (b"vertical\x0b form\x0c file\x1c next line\xc2\x85\n", b"vertical\x0b form\x0c file\x1c next line\xc2\x85"),
+    (
+        b'quotes " \\ \\n / and \xe2\x80\xa8 \xe2\x80\xa9\n',
+        b'quotes " \\ \\n / and \xe2\x80\xa8 \xe2\x80\xa9',
+    ),
+    (
+        b"vertical\x0b form\x0c file\x1c next line\xc2\x85\n",
+        b"vertical\x0b form\x0c file\x1c next line\xc2\x85",
+    ),
     (LONG + b"\n", LONG),
     (TOO_LONG + b"\n", TOO_LONG[:MAX_LINE_BYTES]),
     (b"after the long ones\n", b"after the long ones"),
@@ -51,7 +57,13 @@ def _offsets() -> list[int]:
 
 
 def _expected_json(path: Path, value: bytes, offset: int, sent_at: int) -> dict[str, Any]:
-    body: dict[str, Any] = {"host": HOST, "service": "json", "path": str(path), "offset": offset, "ts": sent_at}
+    body: dict[str, Any] = {
+        "host": HOST,
+        "service": "json",
+        "path": str(path),
+        "offset": offset,
+        "ts": sent_at,
+    }
     try:
         return body | {"message": value.decode()}
     except UnicodeDecodeError:

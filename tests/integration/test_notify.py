@@ -40,7 +40,7 @@ def test_systemd_hears_ready_watchdog_reloading_and_stopping(
             env={"NOTIFY_SOCKET": name, "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))},
         )
         shipper.wait_for(lambda: hears("READY"), what="READY=1")
-        assert [message for message in heard if "READY" in message] == heard[-1:]
+        assert sum("READY" in message for message in heard) == 1
         ready = len(heard)
         shipper.wait_for(lambda: hears("WATCHDOG", after=ready), timeout_s=WATCHDOG_S + 1, what="WATCHDOG=1")
         shipper.wait_for(

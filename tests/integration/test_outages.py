@@ -5,16 +5,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.proofs import MIB, prove, put_lines, sentences
+from tests.integration.proofs import MIB, file_state, prove, put_lines, sentences
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
+from tests.support.lines import Written
 from tests.support.waiting import wait_until
 from tests.support.writer import Habits, Writer
 
 AWAY_S = 30
 SILENT_S = 15
 BACKLOG_LINES = 60_000
-RATE = Habits(rate_lines_per_s=1000, burst_lines=5, torn=True)
+RATE = Habits(rate_lines_per_s=1000, burst_lines=5, torn=True, rotate_every_lines=2000, late_lines=20)
 
 
 def test_a_broker_that_comes_after_the_agent_gets_every_line(
@@ -31,7 +32,10 @@ def test_a_broker_that_comes_after_the_agent_gets_every_line(
     assert code == 503
     assert f"{node.address}: connection refused" in why
     assert shipper.fetch_status()["state"] == "degraded"
-    assert f"{node.address}: connection refused" in shipper.fetch_status()["files"][0]["reason"]
+    shipper.wait_for(
+        lambda: f"{node.address}: connection refused" in shipper.fetch_status()["files"][0]["reason"],
+        what="/status says what the file waits for",
+    )
     assert sentences(shipper, "WARNING", node.address, "refused")
 
     node.start()
@@ -93,5 +97,26 @@ def test_half_a_minute_without_kafka_and_a_silent_broker_cost_no_line_and_little
         assert shipper.peak_rss_bytes() <= 96 * MIB, f"{shipper.peak_rss_bytes() / MIB:.1f} MiB"
     to_dead.stop()
     to_silent.stop()
-    prove(stopped, topic, tmp_path / "1", [*ledgers["dead"], backlog], min_lines=BACKLOG_LINES + 20_000)
-    prove(frozen, topic, tmp_path / "2", ledgers["silent"], min_lines=10_000)
+    dead = [*ledgers["dead"], backlog]
+    prove(stopped, topic, tmp_path / "1", dead, min_lines=BACKLOG_LINES + 20_000, min_rotations=10)
+    prove(frozen, topic, tmp_path / "2", ledgers["silent"], min_lines=10_000, min_rotations=5)
+
+
+def test_generations_that_wait_together_for_kafka_leave_in_order(
+    kafka_node: Callable[..., KafkaNode], agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
+) -> None:
+    """Each file is rotated while Kafka is away; old and new lines then share the open batch of one partition."""
+    node = kafka_node(start=False, partitions=1)
+    shipper = agent(kafka_addr=node.address, services={"s": {"log_path": tmp_path / "*.log", "topic": topic}})
+    shipper.wait_ready()
+    written = []
+    for number in range(6):
+        path, label = tmp_path / f"{number}.log", f"f{number}"
+        put_lines(path, label, 5000 + 700 * number)
+        shipper.wait_for(lambda p=path: file_state(shipper, p), what=f"{path} is found")
+        path.rename(f"{path}.1")
+        written.append(Written(label, 0, put_lines(path, label, 1000, first=5000 + 700 * number).last))
+    node.start()
+    shipper.wait_acked()
+
+    prove(node, topic, tmp_path, written, min_lines=40_000)

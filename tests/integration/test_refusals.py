@@ -29,10 +29,13 @@ def test_a_missing_topic_is_parked_alone_and_everything_comes_once_it_is_there(
     )
     shipper.wait_ready()
     before = {name: put_lines(path, name, 2000) for name, path in paths.items()}
-    shipper.wait_for(lambda: file_state(shipper, paths["good"]).get("lag_bytes") == 0, what="good is acknowledged")
+    shipper.wait_for(
+        lambda: file_state(shipper, paths["good"]).get("lag_bytes") == 0, what="good is acknowledged"
+    )
 
     shipper.wait_for(
-        lambda: late in str(file_state(shipper, paths["parked"]).get("reason")), what="the reason names the topic"
+        lambda: late in str(file_state(shipper, paths["parked"]).get("reason")),
+        what="the reason names the topic",
     )
     reason = str(file_state(shipper, paths["parked"])["reason"])
     assert "does not exist" in reason
@@ -40,7 +43,11 @@ def test_a_missing_topic_is_parked_alone_and_everything_comes_once_it_is_there(
     assert code == 503
     assert late in why
     assert shipper.fetch_status()["state"] == "degraded"
-    assert sentences(shipper, "ERROR", f"Topic {late} takes nothing")
+    shipper.wait_for(
+        lambda: sentences(shipper, "ERROR", f"Topic {late} takes nothing"),
+        timeout_s=10,
+        what="the log tells it",
+    )
     more = put_lines(paths["good"], "good", 500, first=2000)
     shipper.wait_for(lambda: file_state(shipper, paths["good"])["lag_bytes"] == 0, what="good goes on")
     assert file_state(shipper, paths["parked"])["acked_offset_bytes"] == 0
@@ -48,6 +55,8 @@ def test_a_missing_topic_is_parked_alone_and_everything_comes_once_it_is_there(
     node.create_topic(late)
     shipper.wait_acked()
     shipper.wait_for(lambda: shipper.http("/healthz")[0] == 200, what="/healthz is well again")
+    assert len(sentences(shipper, "ERROR", late)) == 1, "the same is not told again and again"
+    assert len(sentences(shipper, f"Topic {late} takes lines again")) == 1
     prove(node, topic, tmp_path, [Written("good", 0, more.last)], min_lines=2500)
     prove(node, late, tmp_path, [before["parked"]], min_lines=2000)
 

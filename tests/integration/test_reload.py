@@ -35,7 +35,8 @@ def test_entries_come_change_and_go_while_the_others_flow_on(
 
     def services(**changes: dict[str, object]) -> Services:
         first = {
-            name: {"log_path": paths[name], "topic": f"{topic}-{name}"} for name in ("kept", "moved", "removed")
+            name: {"log_path": paths[name], "topic": f"{topic}-{name}"}
+            for name in ("kept", "moved", "removed")
         }
         return {**first, "slow": {"log_path": paths["slow"], "topic": topic, "send_rate": SLOW}, **changes}
 

@@ -44,7 +44,9 @@ def test_a_stop_while_kafka_is_away_is_bounded_and_a_second_signal_is_immediate(
     for name in ("term", "int"):
         assert agents[name].wait_exit() == 0
         assert LIMIT_S - 0.5 < time.monotonic() - begun_s < LIMIT_S + 2
-        assert sentences(agents[name], "Stopped", "will be read again") or sentences(agents[name], "not acknowledged")
+        assert sentences(agents[name], "Stopped", "will be read again") or sentences(
+            agents[name], "not acknowledged"
+        )
     assert agents["twice"].running, "its limit is a minute"
     assert "stopping" in agents["twice"].http("/readyz")[1]
     second_s = time.monotonic()

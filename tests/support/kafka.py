@@ -270,7 +270,8 @@ class KafkaNode:
             future.result(timeout=30)
 
     def delete_topic(self, name: str) -> None:
-        for future in self._admin().delete_topics([name]).values():
+        admin = self._admin()  # it must live as long as its futures
+        for future in admin.delete_topics([name]).values():
             future.result(timeout=30)
 
     def _admin(self) -> AdminClient:

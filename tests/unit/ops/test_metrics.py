@@ -15,7 +15,7 @@ def test_all_names_have_the_prefix_but_those_of_the_process() -> None:
 
 def test_counters_of_a_service_show_on_the_page() -> None:
     metrics = Metrics()
-    metrics.service("web").lines_read.inc(7)
+    metrics.service("web").lines_read += 7
     assert metrics.service("web") is metrics.service("web")
     assert b'logagent_lines_read_total{service="web"} 7.0\n' in metrics.exposition()
 
@@ -47,7 +47,7 @@ def test_gauges_of_a_callback_are_computed_at_each_scrape() -> None:
 
 def test_the_version_is_a_label_and_no_series_is_doubled_by_created_stamps() -> None:
     metrics = Metrics()
-    metrics.service("web").lines_read.inc()
+    metrics.service("web").lines_read += 1
     page = metrics.exposition().decode()
     assert f'logagent_build_info{{version="{__version__}"}} 1.0' in page
     assert "_created" not in page

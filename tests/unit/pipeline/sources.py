@@ -14,6 +14,7 @@ class Source:
         self.acks = AckTracker(offset)
         self.acknowledged: list[tuple[int, int]] = []
         self.rewound: list[int] = []
+        self.readable_again = True
 
     def acked(self, lines: int, bytes_: int) -> None:
         self.acknowledged.append((lines, bytes_))

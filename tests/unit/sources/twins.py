@@ -90,9 +90,9 @@ class MemoryOutlet:
             segment.source.acked(len(segment.values), segment.end_offset - segment.start_offset)
 
     def take_back(self, count: int) -> None:
-        """Give up the newest segments, as if their partition failed."""
+        """Give up the newest segments that may be given up, as if their partition failed."""
         for segment in self.open[: -count - 1 : -1]:
-            if segment.source.acks.take_back(segment):
+            if segment.source.readable_again and segment.source.acks.take_back(segment):
                 self.open.remove(segment)
                 lost = len(segment.values)
                 for index in range(len(self.delivered) - 1, -1, -1):

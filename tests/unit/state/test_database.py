@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logagent.errors import StateError
+from logagent.state.database import SCHEMA_VERSION, Database
+from logagent.state.positions import Position
+
+ONE = Position("web", "inode:1:2", "/l/*.log", b"/l/\xff\n.log", 2**40, 1024, b"\0" * 16)
+TWO = Position("web", "inode:1:3", "/l/*.log", b"/l/b.log", 0, 0, b"")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    made = Database(path)
+    yield made
+    made.close()
+
+
+def test_a_new_database_has_no_positions(database: Database) -> None:
+    assert database.load_positions() == []
+
+
+def test_positions_come_back_as_they_were_saved(database: Database, path: Path) -> None:
+    database.save_positions([ONE, TWO])
+    database.close()
+
+    again = Database(path)
+    assert sorted(again.load_positions(), key=lambda p: p.identity) == [ONE, TWO]
+    again.close()
+
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+positions = st.builds(
+    Position, text, text, text, st.binary(), st.integers(0, 2**62), st.integers(0, 1024), st.binary(max_size=16)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(saved=st.lists(st.lists(positions, max_size=4), max_size=4))
+def test_the_last_save_of_each_file_counts(saved: list[list[Position]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        database = Database(Path(place, "state.db"))
+        for batch in saved:
+            database.save_positions(batch)
+        loaded = database.load_positions()
+        database.close()
+
+    expected = {position.id: position for batch in saved for position in batch}
+    assert {position.id: position for position in loaded} == expected
+
+
+def test_a_save_that_fails_changes_nothing(database: Database) -> None:
+    database.save_positions([ONE])
+    bad = Position("web", "x", "/l", b"", "no number", 0, None)  # type: ignore[arg-type]
+
+    with pytest.raises(StateError, match="cannot be written"):
+        database.save_positions([TWO, bad])
+
+    assert database.load_positions() == [ONE]
+    database.save_positions([TWO])
+    assert len(database.load_positions()) == 2
+
+
+def test_nobody_else_may_read_the_state(database: Database, path: Path) -> None:
+    database.save_positions([ONE])
+
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["state.db", "state.db-shm", "state.db-wal"]
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+
+
+def test_the_state_is_kept_in_a_write_ahead_log(database: Database, path: Path) -> None:
+    database.save_positions([ONE])
+
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert other.execute("SELECT count(*) FROM positions").fetchone() == (1,)
+
+
+def test_what_was_saved_survives_an_end_without_close(database: Database, path: Path, tmp_path: Path) -> None:
+    database.save_positions([ONE])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in path.parent.glob("state.db*"):
+        (copy / file.name).write_bytes(file.read_bytes())
+
+    after_crash = Database(copy / "state.db")
+
+    assert after_crash.load_positions() == [ONE]
+    after_crash.close()
+
+
+def test_opening_again_keeps_what_is_there(database: Database, path: Path) -> None:
+    database.save_positions([ONE])
+
+    second = Database(path)
+
+    assert second.load_positions() == [ONE]
+    second.close()
+
+
+def test_the_schema_of_a_newer_release_is_kept(path: Path) -> None:
+    Database(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("ALTER TABLE positions ADD COLUMN colour TEXT")
+        other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 7}")
+
+    database = Database(path)
+    database.save_positions([ONE])
+    assert database.load_positions() == [ONE]
+    database.close()
+
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 7,)
+
+
+def test_a_file_that_is_no_database_is_an_error_that_names_it(path: Path) -> None:
+    path.write_bytes(b"this is not a database, however long one looks at it\n" * 100)
+
+    with pytest.raises(StateError, match="state.db: cannot be opened: file is not a database"):
+        Database(path)
+
+
+def test_a_directory_in_its_place_is_an_error(path: Path) -> None:
+    path.mkdir()
+
+    with pytest.raises(StateError, match="cannot be opened"):
+        Database(path)
+
+
+def test_a_damaged_table_is_an_error_when_it_is_read(path: Path) -> None:
+    Database(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE positions")
+        other.execute("CREATE TABLE positions (something TEXT)")
+    database = Database(path)
+
+    with pytest.raises(StateError, match="cannot be read"):
+        database.load_positions()
+    database.close()
+
+
+def test_a_full_disk_is_an_error_and_the_next_save_works(database: Database, path: Path) -> None:
+    pages = database._connection.execute("PRAGMA page_count").fetchone()[0]
+    database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    many = [Position("web", f"inode:1:{n}", "/l", b"x" * 500, n, 0, b"") for n in range(1000)]
+
+    with pytest.raises(StateError, match="full"):
+        database.save_positions(many)
+
+    database._connection.execute("PRAGMA max_page_count = 1000000")
+    database.save_positions(many)
+    assert len(database.load_positions()) == 1000

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import threading
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from logagent.backoff import Backoff
+from logagent.errors import StateError
+from logagent.state import positions as positions_module
+from logagent.state.positions import Position, PositionBook
+from tests.unit.sources.twins import Told, until
+
+
+def position(offset: int, identity: str = "inode:1:2", log_path: str = "/l/*.log", service: str = "web") -> Position:
+    return Position(service, identity, log_path, b"/l/a.log", offset, 4, b"d")
+
+
+class Disk:
+    """Takes what is saved; fails as often as told."""
+
+    def __init__(self) -> None:
+        self.saved: list[list[Position]] = []
+        self.failures = 0
+        self.before: Callable[[], None] = lambda: None
+        self.threads: set[int] = set()
+
+    def __call__(self, positions: list[Position]) -> None:
+        self.threads.add(threading.get_ident())
+        self.before()
+        if self.failures:
+            self.failures -= 1
+            raise StateError("state.db: cannot be written: disk full")
+        self.saved.append(positions)
+
+
+class Rig:
+    def __init__(self, *known: Position) -> None:
+        self.disk = Disk()
+        self.told = Told()
+        self.book = PositionBook(list(known), self.disk, self.told)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+@pytest.fixture
+def running(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr(positions_module, "SAVE_EVERY_S", 0.005)
+    monkeypatch.setattr(positions_module, "AGAIN", Backoff(first_s=0.005, limit_s=0.01))
+    greenlet = gevent.spawn(rig.book.run)
+    yield rig
+    assert not greenlet.dead
+    greenlet.kill()
+
+
+def test_known_positions_are_found_by_service_and_identity() -> None:
+    book = Rig(position(7)).book
+
+    assert book.find("web", "inode:1:2") == position(7)
+    assert book.find("web", "inode:1:3") is None
+    assert book.find("audit", "inode:1:2") is None
+
+
+def test_an_entry_is_known_once_a_file_was_found_through_it() -> None:
+    book = Rig(position(7)).book
+    assert book.knows_entry("web", "/l/*.log")
+    assert not book.knows_entry("web", "/l/a.log")
+
+    book.note(position(0, "inode:1:9", "/l/a.log"))
+
+    assert book.knows_entry("web", "/l/a.log")
+    assert book.of_entry("web", "/l/a.log") == [position(0, "inode:1:9", "/l/a.log")]
+
+
+def test_only_what_changed_is_written_and_only_its_last_state(rig: Rig) -> None:
+    rig.book.note(position(1))
+    rig.book.note(position(2))
+    assert rig.book.save()
+    assert rig.book.save()
+
+    assert rig.disk.saved == [[position(2)]]
+    assert [fact["rows"] for fact in rig.told.of("positions_saved")] == [1]
+
+
+def test_writing_happens_in_another_thread(rig: Rig) -> None:
+    rig.book.note(position(1))
+    rig.book.save()
+
+    assert rig.disk.threads
+    assert threading.get_ident() not in rig.disk.threads
+
+
+def test_changes_are_kept_when_writing_fails_and_written_later(rig: Rig) -> None:
+    rig.disk.failures = 1
+    rig.book.note(position(1))
+    rig.book.note(position(5, "inode:1:3"))
+
+    assert not rig.book.save()
+    assert rig.book.failure == "state.db: cannot be written: disk full"
+    rig.book.note(position(2))
+    assert rig.book.save()
+
+    assert sorted(rig.disk.saved[0], key=lambda p: p.identity) == [position(2), position(5, "inode:1:3")]
+    assert rig.book.failure == ""
+    assert [name for name, _ in rig.told.facts] == ["positions_failed", "positions_back", "positions_saved"]
+
+
+def test_a_failure_is_told_as_an_event_and_leaves_no_traceback_on_the_terminal(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.disk.failures = 1
+    rig.book.note(position(1))
+
+    rig.book.save()
+
+    assert rig.told.of("positions_failed") == [{"error": "state.db: cannot be written: disk full"}]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_change_while_writing_fails_is_not_overwritten_by_the_older_one(rig: Rig) -> None:
+    rig.disk.failures = 1
+    rig.book.note(position(1))
+    rig.disk.before = lambda: rig.book._changed.update({position(9).id: position(9)})
+    rig.book.save()
+    rig.disk.before = lambda: None
+
+    rig.book.save()
+
+    assert rig.disk.saved == [[position(9)]]
+
+
+def test_a_change_while_writing_is_written_next(rig: Rig) -> None:
+    rig.book.note(position(1))
+    rig.disk.before = lambda: rig.book._changed.update({position(9).id: position(9)})
+    rig.book.save()
+    rig.disk.before = lambda: None
+    rig.book.save()
+
+    assert rig.disk.saved == [[position(1)], [position(9)]]
+
+
+def test_two_saves_never_overlap(rig: Rig) -> None:
+    """The last save at stop meets the one of the greenlet: there is one connection to the database."""
+    inside, release = threading.Event(), threading.Event()
+    overlaps = []
+
+    def slow() -> None:
+        overlaps.append(inside.is_set())
+        inside.set()
+        release.wait(2)
+        inside.clear()
+
+    rig.disk.before = slow
+    rig.book.note(position(1))
+    first = gevent.spawn(rig.book.save)
+    until(inside.is_set)
+    rig.book.note(position(2))
+    second = gevent.spawn(rig.book.save)
+    gevent.sleep(0.01)
+    release.set()
+    gevent.joinall([first, second], timeout=2)
+
+    assert overlaps == [False, False]
+    assert rig.disk.saved == [[position(1)], [position(2)]]
+
+
+def test_changes_reach_the_disk_by_themselves(running: Rig) -> None:
+    running.book.note(position(1))
+    until(lambda: running.disk.saved == [[position(1)]])
+    running.book.note(position(2))
+
+    until(lambda: running.disk.saved == [[position(1)], [position(2)]])
+
+
+def test_the_greenlet_tries_again_until_it_succeeds(running: Rig) -> None:
+    running.disk.failures = 3
+    running.book.note(position(1))
+
+    until(lambda: running.told.of("positions_back"))
+    assert running.disk.saved == [[position(1)]]
+    assert len(running.told.of("positions_failed")) == 3
+
+
+def test_a_position_is_on_disk_within_a_second() -> None:
+    assert positions_module.SAVE_EVERY_S <= 0.5
