@@ -20,7 +20,7 @@ LARGER_ON_PURPOSE: dict[str, str] = {}
 
 # An outside client is known to one module, so that it can be replaced or repaired there.
 ONLY_IMPORTER = {
-    "pykafka": "logagent/kafka/connections.py",
+    "pykafka": "logagent/kafka/pykafka_parts.py",
     "configobj": "logagent/config/ini.py",
     "inotify_simple": "logagent/sources/watcher.py",
     "prometheus_client": "logagent/ops/metrics.py",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to brokers, and the cluster behind them. The only importer of pykafka (connection, Metadata).
+"""Connections to brokers, and the cluster behind them. Sockets and Metadata messages are pykafka's.
 
 pykafka's own search for metadata is not used: it asks the seeds one after the other, three times each, and
 never finds a broker again that changed its address.
@@ -8,7 +8,6 @@ never finds a broker again that changed its address.
 import logging
 import random
 import struct
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -22,14 +21,14 @@ from logagent.errors import BrokerUnavailable, KafkaError, ProtocolViolation
 from logagent.kafka import requests
 from logagent.kafka.error_codes import describe
 from logagent.kafka.metadata import BrokerAddress, Metadata, TopicInfo
+from logagent.kafka.pykafka_parts import (
+    BrokerConnection,
+    MetadataRequestV1,
+    MetadataResponseV1,
+    SocketDisconnectedError,
+)
 from logagent.kafka.requests import ApiVersions, ProducerId, RequestWriter
 from logagent.spawn import Spawner
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # pykafka uses pkg_resources, which announces its end on stderr
-    from pykafka.connection import BrokerConnection
-    from pykafka.exceptions import SocketDisconnectedError
-    from pykafka.protocol.metadata import MetadataRequestV1, MetadataResponseV1
 
 # pykafka logs each failure without its cause. We raise it with the cause, and the caller decides what to log.
 logging.getLogger("pykafka").propagate = False

@@ -3,7 +3,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gevent
@@ -66,8 +66,7 @@ class MemoryOutlet:
     def __init__(self) -> None:
         self.holding = False
         self.reason = ""
-        self.topics: list[str] = []
-        self.delivered: list[tuple[str, bytes, int, bytes]] = []
+        self._puts: list[tuple[Route, Segment]] = []
         self.open: list[Segment] = []
         self._room = Event()
 
@@ -94,12 +93,22 @@ class MemoryOutlet:
         for segment in self.open[: -count - 1 : -1]:
             if segment.source.readable_again and segment.source.acks.take_back(segment):
                 self.open.remove(segment)
-                lost = len(segment.values)
-                for index in range(len(self.delivered) - 1, -1, -1):
-                    if lost and self.delivered[index][1] == segment.source.label:
-                        del self.delivered[index]
-                        lost -= 1
+                self._puts = [put for put in self._puts if put[1] is not segment]
                 segment.source.rewind(segment.start_offset)
+
+    @property
+    def delivered(self) -> list[tuple[str, bytes, int, bytes]]:
+        """(service, label, offset, value) of every line that was put and not given up, in that order."""
+        return [
+            (segment.source.service, segment.source.label, start, value)
+            for _, segment in self._puts
+            for start, value in zip(_line_starts(segment), segment.values, strict=True)
+        ]
+
+    @property
+    def topics(self) -> list[str]:
+        """The topic of each line."""
+        return [route.topic for route, segment in self._puts for _ in segment.values]
 
     def lines(self, label: Any = None, service: str | None = None) -> list[bytes]:
         """The values that were put, of one file or of all."""
@@ -123,16 +132,17 @@ class MemoryOutlet:
     def put(self, route: Route, segment: Segment) -> None:
         assert not self.reason, "put without room"
         segment.source.acks.add(segment)
-        starts = Chunk(segment.start_offset, segment.end_offset, segment.values, segment.starts).line_starts()
-        for start, value in zip(starts, segment.values, strict=True):
-            self.delivered.append((segment.source.service, segment.source.label, start, value))
-            self.topics.append(route.topic)
+        self._puts.append((route, segment))
         if segment.done:
             segment.source.acked(0, 0)
             return
         self.open.append(segment)
         if not self.holding:
             self.acknowledge()
+
+
+def _line_starts(segment: Segment) -> Sequence[int]:
+    return Chunk(segment.start_offset, segment.end_offset, segment.values, segment.starts).line_starts()
 
 
 class Bench:
