@@ -27,6 +27,7 @@ from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
 from logagent.senders.native_sender import NativeSender, SenderSettings
 from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.feeder import Feeder
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
@@ -128,7 +129,7 @@ class Agent:
         self._collector = Collector(
             self._collector_settings(host_id),
             self._book,
-            tail=tailer.tail,
+            Feeder(tailer, self._spawner),
             counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
             encode_headers=encode_header_block,
             spawner=self._spawner,

@@ -2,7 +2,7 @@
 """The only way to start a greenlet: it gets a name, its failure is seen, and what happens next is decided here."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gevent
 from gevent import Greenlet
@@ -11,6 +11,8 @@ from logagent.backoff import Backoff
 
 FailureHandler = Callable[[str, BaseException, float | None], None]
 """Called as (greenlet name, exception, seconds until restart or None for "not restarted")."""
+
+Result = TypeVar("Result")
 
 RESTART = Backoff(first_s=0.5, limit_s=30.0)
 
@@ -55,3 +57,27 @@ class Spawner:
         greenlet.name = name
         greenlet.start()
         return greenlet
+
+
+def in_thread(function: Callable[..., Result], *args: Any) -> Result:
+    """Call something that blocks in a thread of the pool; its exception is raised here.
+
+    gevent prints a traceback for what a pool function raises, so exceptions travel as values. A greenlet that is killed
+    meanwhile ends only when the thread is done.
+    """
+
+    def guarded() -> tuple[Result | None, Exception | None]:
+        try:
+            return function(*args), None
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
+            return None, error
+
+    pending = gevent.get_hub().threadpool.spawn(guarded)
+    try:
+        value, error = cast("tuple[Result, Exception | None]", pending.get())
+    except gevent.GreenletExit:
+        pending.wait()
+        raise
+    if error is not None:
+        raise error
+    return value

@@ -23,7 +23,7 @@ from logagent.senders.directory import Directory
 from logagent.senders.lanes import Lane
 from logagent.senders.leaders import Leaders
 from logagent.senders.partition import Partition, Verdict
-from logagent.spawn import Spawner
+from logagent.spawn import Spawner, in_thread
 
 PRODUCE_TIMEOUT_MS = 5000
 ANSWER_TIMEOUT_S = 8.0
@@ -244,7 +244,7 @@ class Delivery:
         attempt = 0
         while True:
             try:
-                gevent.get_hub().threadpool.apply(dead_letter.append, (self._settings.dead_letter, record))
+                in_thread(dead_letter.append, self._settings.dead_letter, record)
                 break
             except OSError as error:
                 self._events.dead_letter_failed(

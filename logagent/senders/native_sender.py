@@ -343,13 +343,19 @@ class NativeSender:
             partition = lane.partition
             if partition.open.empty or not partition.failing(now_s):
                 continue
-            for segment in reversed(partition.give_back_open()):
-                source = segment.source
-                if source.readable_again and source.acks.take_back(segment):
-                    self.memory_bytes -= segment.memory_bytes
-                    source.rewind(segment.start_offset)
-                else:
-                    # Not the newest of its file (several partitions share it), or gone from the disk: it stays.
-                    partition.open.add(segment, now_s, int(self._wall() * 1000))
+            kept = [
+                segment for segment in reversed(partition.give_back_open()) if not self._give_back(segment)
+            ]
+            for segment in reversed(kept):
+                partition.open.add(segment, now_s, int(self._wall() * 1000))
             if partition.empty:
                 del self._busy[lane]
+
+    def _give_back(self, segment: Segment) -> bool:
+        """Drop a segment that can be read again; False if not: its bytes are gone, or newer ones are on their way."""
+        source = segment.source
+        if not source.readable_again or not source.acks.take_back(segment):
+            return False
+        self.memory_bytes -= segment.memory_bytes
+        source.rewind(segment.start_offset)
+        return True

@@ -16,6 +16,7 @@ from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import HeaderEncoder, Render
 from logagent.sources import discovery, resume, rotation
 from logagent.sources.discovery import Pattern
+from logagent.sources.feeder import Feeder
 from logagent.sources.generations import Generations
 from logagent.sources.identity import inode_identity
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
@@ -23,9 +24,8 @@ from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles, Watches
 from logagent.spawn import Spawner
-from logagent.state.positions import Position, PositionBook
+from logagent.state.positions import PositionBook
 
-SWEEP_SLICE = 200
 RESCAN_DELAY_S = 0.05
 POLL_S = 1.0
 
@@ -47,8 +47,8 @@ class Collector:
         self,
         settings: CollectorSettings,
         book: PositionBook,
+        feeder: Feeder,
         *,
-        tail: Callable[[TailedFile], None],
         counts_of: Callable[[str], ServiceCounts],
         encode_headers: HeaderEncoder,
         spawner: Spawner,
@@ -57,7 +57,7 @@ class Collector:
     ) -> None:
         self.settings = settings
         self._book = book
-        self._tail = tail
+        self._feeder = feeder
         self._counts_of = counts_of
         self._encode_headers = encode_headers
         self._spawner = spawner
@@ -68,7 +68,7 @@ class Collector:
         self._generations = Generations()
         self._watches = Watches(
             self.entries,
-            on_modified=self._modified,
+            on_modified=feeder.wake,
             on_name=self._left_name,
             on_path=self._check,
             on_rescan=self._rescan_soon,
@@ -77,7 +77,6 @@ class Collector:
         )
         self._draining: dict[tuple[str, FileKey], TailedFile] = {}
         self._greenlets: list[gevent.Greenlet] = []
-        self._stopped = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -85,13 +84,14 @@ class Collector:
         """Start watching and sweeping."""
         self._greenlets = [
             self._spawner.forever("files-watch", self._watches.run),
+            self._spawner.forever("files-read", self._feeder.run),
             self._spawner.forever("files-sweep", self._sweep_forever),
         ]
 
     def stop(self) -> None:
         """Stop reading. Acknowledgements still move positions."""
-        self._stopped = True
-        gevent.killall([*self._greenlets, *(file.greenlet for file in self.files.values() if file.greenlet)])
+        gevent.killall(self._greenlets)
+        self._feeder.stop(self.files.values())
         self._watches.close()
 
     def start_entry(self, entry: Entry) -> None:
@@ -181,7 +181,7 @@ class Collector:
         file.real_path = os.path.realpath(path)
         self._generations.arrive(file)
         self._watches.remember(file)
-        self._wake(file)
+        self._feeder.wake(file)
 
     def _leave(self, file: TailedFile) -> None:
         """The file is not at its path any more: drain it, wait for late writes, let it go."""
@@ -190,7 +190,7 @@ class Collector:
         self._events.file_rotated(
             service=file.service, path=file.label, unread_bytes=max(0, file.size_bytes() - file.read_offset)
         )
-        self._wake(file)
+        self._feeder.wake(file)
 
     def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None) -> None:
         """A file that was not known lies at a path that is named."""
@@ -214,7 +214,7 @@ class Collector:
         if state.refused.pop(path, None) is not None:
             self._events.file_readable_again(service=service, path=path)
         self._generations.arrive(file)
-        self._wake(file)
+        self._feeder.wake(file)
 
     def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
         try:
@@ -231,7 +231,7 @@ class Collector:
         if before is None:
             return None
         before.caught_up.clear()
-        self._wake(before)
+        self._feeder.wake(before)
         return before
 
     # -- a file's beginning and end -----------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Collector:
             render=self._render(entry, label),
             counts=self._counts_of(entry.service),
             on_acked=self._on_acked,
-            on_rewind=self._wake,
+            on_rewind=self._feeder.wake,
             on_lost=self._lost,
             last_growth_s=self._clock(),
         )
@@ -282,7 +282,7 @@ class Collector:
         self.files[entry.service, opened.key] = file
         state.files[file] = None
         self._watches.remember(file)
-        self._note(file)
+        self._book.touch(file)
         self._events.file_found(service=entry.service, path=path, offset=offset, size=opened.size_bytes)
         return file
 
@@ -308,7 +308,7 @@ class Collector:
         successor.caught_up = (
             file.caught_up
         )  # whoever waits for the old bytes waits for what is left of the file
-        self._wake(successor)
+        self._feeder.wake(successor)
 
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""
@@ -326,8 +326,7 @@ class Collector:
         if file.acks.pending:
             self._draining[file.service, file.key] = file
         self._watches.forget(file)
-        if file.greenlet is not None and file.greenlet is not gevent.getcurrent():
-            file.greenlet.kill()
+        self._feeder.release(file)
         file.close()
 
     def _find_renamed(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
@@ -341,7 +340,7 @@ class Collector:
             file.left_path_s = self._clock()
             file.path = label  # the next generation of that path comes after it
             self._generations.leave(file)
-            self._wake(file)
+            self._feeder.wake(file)
 
     # -- small things -------------------------------------------------------------------------------------------------
 
@@ -371,26 +370,6 @@ class Collector:
         except OSError:
             return None
 
-    def _wake(self, file: TailedFile) -> None:
-        """See to it that a greenlet reads the file."""
-        file.dirty = True
-        if not file.tailing and not file.closed and not file.retired and not self._stopped:
-            file.tailing = True
-            file.greenlet = self._spawner.once(f"tail {os.fsdecode(file.path)}", self._tail, file)
-
-    def _note(self, file: TailedFile) -> None:
-        self._book.note(
-            Position(
-                file.service,
-                file.identity,
-                file.log_path,
-                file.label,
-                file.acks.acked_offset,
-                file.head.size_bytes,
-                file.head.digest,
-            )
-        )
-
     def _lost(self, file: TailedFile, lost_bytes: int) -> None:
         self._events.bytes_lost(
             service=file.service,
@@ -407,12 +386,7 @@ class Collector:
         successor = self.files.get((file.service, file.key))
         # A file that was dropped and is read again has its position noted by its heir.
         if not file.retired and (successor is None or successor is file or successor is file.heir):
-            self._note(file)
-
-    def _modified(self, file: TailedFile) -> None:
-        file.dirty = True
-        if not file.tailing:
-            self._wake(file)
+            self._book.touch(file)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""
@@ -450,9 +424,5 @@ class Collector:
             if self.entries.get(state.entry.id) is state:
                 self._scan(state)
                 gevent.sleep(1e-6)
-        for number, file in enumerate(list(self.files.values())):
-            if not file.tailing and not file.closed and file.size_bytes() != file.read_offset:
-                self._wake(file)
-            if number % SWEEP_SLICE == SWEEP_SLICE - 1:
-                gevent.sleep(1e-6)
+        self._feeder.look(self.files.values())
         self._events.scan_done(seconds=self._clock() - begun_s)

@@ -13,6 +13,7 @@ from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import Render
 from logagent.sources.identity import HEAD_BYTES, Head
 from logagent.sources.rotation import FileKey
+from logagent.state.positions import Position
 
 LINE_BYTES_GUESS = 256
 
@@ -67,6 +68,18 @@ class TailedFile:
     def __post_init__(self) -> None:
         self.acks = AckTracker(self.read_offset)
         self.scanned_offset = self.read_offset
+
+    def position(self) -> Position:
+        """Up to where it is acknowledged now (`state.positions.Positioned`)."""
+        return Position(
+            self.service,
+            self.identity,
+            self.log_path,
+            self.label,
+            self.acks.acked_offset,
+            self.head.size_bytes,
+            self.head.digest,
+        )
 
     @property
     def readable_again(self) -> bool:

@@ -3,7 +3,8 @@
 
 import enum
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import gevent
@@ -16,7 +17,8 @@ from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Outlet
 from logagent.sources import reader, rotation
 from logagent.sources.tailed_file import TailedFile
-from logagent.sources.turnstile import Turnstile
+from logagent.sources.turnstile import PASS_BUDGET_S, Turnstile
+from logagent.spawn import in_thread
 
 COALESCE_S = 0.02
 """After reaching the end of a file, look again no sooner than this, however often it is written."""
@@ -27,6 +29,7 @@ SLOW_READ_S = 0.02
 """A file system on which one read took this long is read in a thread from then on: the loop must not hang."""
 
 MIN_READ_BYTES = 4096
+UNFINISHED = "the last line has no end yet"
 READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
 
 
@@ -72,6 +75,41 @@ class Tailer:
         self._clock = clock
         self._wall = wall
         self._slow_devices: set[int] = set()
+
+    def sip(self, files: Iterable[TailedFile]) -> list[TailedFile]:
+        """Read files that have grown a little, many of them in one turn; returns those that need a greenlet."""
+        queue = deque(files)
+        active = []
+        while queue:
+            with self._turnstile.turn():
+                until_s = self._clock() + PASS_BUDGET_S
+                while queue and self._clock() < until_s:
+                    file = queue.popleft()
+                    if not (file.tailing or file.closed or file.retired or self._sip(file)):
+                        active.append(file)
+        return active
+
+    def _sip(self, file: TailedFile) -> bool:
+        """One read, to the end of the file; False when there is more to do than that."""
+        waits = file.predecessor is not None or file.left_path_s is not None or file.slow
+        if waits or not self._limiter_of(file.service).unlimited or not self._outlet.has_room(file.route):
+            return False
+        file.dirty = False
+        offset = _look_offset(file)
+        try:
+            data = self._timed_pread(file, reader.READ_BYTES, offset)
+            size_bytes = offset + len(data) if data else file.size_bytes()
+            if rotation.truncated(file.read_offset, size_bytes):
+                self._on_truncated(file, size_bytes)
+                return True
+            if data:
+                self._take(file, data, offset, None)
+        except OSError as error:
+            self._failed(file, error, failures=0)
+            return False
+        file.caught_up.set()
+        file.state, file.reason = "idle", "" if file.read_offset == size_bytes else UNFINISHED
+        return file.scanned_offset >= size_bytes and len(data) < reader.READ_BYTES
 
     def tail(self, file: TailedFile) -> None:
         """Read until the file has nothing more for now (it is started again when it grows) or is let go for good."""
@@ -135,7 +173,7 @@ class Tailer:
             self._on_truncated(file, size_bytes)
             return Step.TRUNCATED
         if size_bytes <= file.scanned_offset:
-            file.reason = "" if file.read_offset == size_bytes else "the last line has no end yet"
+            file.reason = "" if file.read_offset == size_bytes else UNFINISHED
             return Step.END
         if not self._may_read(file):
             return Step.MORE
@@ -166,24 +204,29 @@ class Tailer:
 
     def _read(self, file: TailedFile, lines: int | None) -> Chunk | None:
         """Read and hand on at most `lines` lines (None = as many as one read holds); None when no line was complete."""
-        offset = file.scanned_offset
+        start_offset, offset = file.read_offset, _look_offset(file)
         count = reader.READ_BYTES
-        if lines is not None and offset == file.read_offset:
-            count = max(MIN_READ_BYTES, min(count, lines * file.line_bytes * 5 // 4))
+        if lines is not None and offset == start_offset:
+            scanned_bytes = file.scanned_offset - start_offset
+            count = min(count, scanned_bytes + max(MIN_READ_BYTES, lines * file.line_bytes * 5 // 4))
         data = self._in_thread(file, count, offset) if file.slow else None
         with self._turnstile.turn():
-            if not self._outlet.has_room(file.route) or file.scanned_offset != offset or file.closed:
+            if not self._outlet.has_room(file.route) or file.read_offset != start_offset or file.closed:
                 return None
             if data is None:
                 data = self._timed_pread(file, count, offset)
-            chunk = self._long_line(file, data) if offset > file.read_offset else self._lines(file, data)
-            if chunk is None:
-                file.scanned_offset = offset + len(data)
-                return None
-            if lines is not None:
-                chunk = chunk.first(lines)
-            self._hand_on(file, chunk)
-            return chunk
+            return self._take(file, data, offset, lines)
+
+    def _take(self, file: TailedFile, data: bytes, offset: int, lines: int | None) -> Chunk | None:
+        """Make lines of what was read at `offset` and hand them on; None when no line was complete."""
+        chunk = self._long_line(file, data) if offset > file.read_offset else self._lines(file, data)
+        if chunk is None:
+            file.scanned_offset = offset + len(data)
+            return None
+        if lines is not None:
+            chunk = chunk.first(lines)
+        self._hand_on(file, chunk)
+        return chunk
 
     def _lines(self, file: TailedFile, data: bytes) -> Chunk | None:
         chunk = reader.parse(data, file.read_offset, self.settings.max_line_bytes)
@@ -250,11 +293,12 @@ class Tailer:
         return data
 
     def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
-        result = gevent.get_hub().threadpool.spawn(os.pread, file.descriptor, count, offset)
-        try:
-            data: bytes = result.get()
-        except gevent.GreenletExit:
-            # The descriptor must not be closed (and its number given to another file) while the thread reads from it.
-            result.wait()
-            raise
-        return data
+        # Not interrupted before the thread is done: the descriptor must not be closed, and its number given to another
+        # file, while it is read from.
+        return in_thread(os.pread, file.descriptor, count, offset)
+
+
+def _look_offset(file: TailedFile) -> int:
+    """Where to read next: after a long unfinished line only what is new, after a short one all of it again."""
+    short_bytes = reader.READ_BYTES // 16
+    return file.read_offset if file.scanned_offset - file.read_offset <= short_bytes else file.scanned_offset

@@ -5,6 +5,7 @@ WAL with synchronous=NORMAL: a crash of the agent loses nothing that was committ
 commits, which means lines sent twice, never lines lost.
 """
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -46,13 +47,15 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
+            # Made with its mode before SQLite opens it: the files of the write-ahead log take over the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             with self._connection:
                 self._connection.execute(_SCHEMA)
                 self._connection.execute(f"PRAGMA user_version = {max(SCHEMA_VERSION, self._version())}")
-            path.chmod(0o600)
         except (sqlite3.Error, OSError) as error:
             raise StateError(f"{path}: cannot be opened: {error}") from error
 

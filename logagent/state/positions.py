@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -12,6 +13,7 @@ from gevent.lock import BoundedSemaphore
 from logagent.backoff import Backoff
 from logagent.errors import StateError
 from logagent.ops.events import Events
+from logagent.spawn import in_thread
 
 SAVE_EVERY_S = 0.5
 """So that with the time of writing a position is on disk within a second."""
@@ -41,6 +43,16 @@ class Position:
         return self.service, self.identity
 
 
+class Positioned(Protocol):
+    """What has a position that moves."""
+
+    service: str
+    log_path: str
+
+    def position(self) -> Position:
+        """Where it is now."""
+
+
 class PositionBook:
     """All positions; changes are written in one transaction, in a thread, at most every half second."""
 
@@ -52,12 +64,14 @@ class PositionBook:
         self._write = write
         self._events = events
         self._changed: dict[tuple[str, str], Position] = {}
+        self._moved: dict[Positioned, None] = {}
         self._wake = Event()
         self._saving = BoundedSemaphore(1)
         self.failure = ""
 
     def find(self, service: str, identity: str) -> Position | None:
         """The position of a file that was seen before."""
+        self._settle()
         return self._positions.get((service, identity))
 
     def knows_entry(self, service: str, log_path: str) -> bool:
@@ -66,10 +80,17 @@ class PositionBook:
 
     def of_entry(self, service: str, log_path: str) -> list[Position]:
         """The positions of all files ever found through an entry."""
+        self._settle()
         return [p for p in self._positions.values() if p.service == service and p.log_path == log_path]
 
+    def touch(self, positioned: Positioned) -> None:
+        """Its position moved, or it was first seen. It is asked for it when it is saved, not at every move."""
+        self._entries.add((positioned.service, positioned.log_path))
+        self._moved[positioned] = None
+        self._wake.set()
+
     def note(self, position: Position) -> None:
-        """A position moved or a file was first seen."""
+        """A position as it is now."""
         self._positions[position.id] = position
         self._entries.add((position.service, position.log_path))
         self._changed[position.id] = position
@@ -88,14 +109,20 @@ class PositionBook:
         with self._saving:
             return self._save()
 
+    def _settle(self) -> None:
+        moved, self._moved = self._moved, {}
+        for positioned in moved:
+            self.note(positioned.position())
+
     def _save(self) -> bool:
+        self._settle()
         changed, self._changed = self._changed, {}
         self._wake.clear()
         if not changed:
             return True
         begun_s = time.monotonic()
         try:
-            gevent.get_hub().threadpool.apply(self._write, (list(changed.values()),))
+            in_thread(self._write, list(changed.values()))
         except StateError as error:
             self._changed = changed | self._changed
             self._wake.set()

@@ -17,6 +17,7 @@ from logagent.pipeline.batch import Segment
 from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.feeder import Feeder
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
@@ -182,7 +183,7 @@ class Bench:
         self.collector = Collector(
             CollectorSettings("host", start_at, rescan_s, refusal),
             self.book,
-            tail=self.tailer.tail,
+            Feeder(self.tailer, spawner),
             counts_of=lambda service: self.counts.setdefault(service, ServiceCounts()),
             encode_headers=encode_header_block,
             spawner=spawner,
@@ -222,7 +223,7 @@ class Bench:
 
     def until_idle(self) -> None:
         """Everything that is there has been read."""
-        until(lambda: not any(f.tailing for f in self.collector.files.values() if f.left_path_s is None), "idle")
+        until(lambda: not any(f.tailing or f.dirty for f in self.collector.files.values() if f.left_path_s is None), "idle")
 
     def stop(self) -> list[Position]:
         """As the agent stops; what is on disk then."""
