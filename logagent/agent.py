@@ -126,29 +126,10 @@ class Agent:
             wall=clock.wall,
         )
         self._tailer = tailer
-        self._collector = Collector(
-            self._collector_settings(host_id),
-            self._book,
-            Feeder(tailer, self._spawner),
-            counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
-            encode_headers=encode_header_block,
-            spawner=self._spawner,
-            events=events,
-            clock=clock.monotonic,
-        )
+        self._collector = self._build_collector(host_id, Feeder(tailer, self._spawner))
         self._view = AgentView(host_id, self._collector, self._sender, self._book, self._counts)
         self._metrics.on_collect(self._view.gauges)
-        self._admin = AdminServer(
-            status=self._view.document,
-            health=self._view.reasons,
-            ready=self._view.not_ready,
-            metrics=self._metrics.exposition,
-            socket_path=data_dir.path / "admin.sock",
-            tcp_addr=settings.agent.admin_addr,
-            addr_file=data_dir.path / "admin.addr",
-            spawn=self._spawner,
-            events=events,
-        )
+        self._admin = self._build_admin(data_dir)
 
     # -- building -----------------------------------------------------------------------------------------------------
 
@@ -169,6 +150,31 @@ class Agent:
 
     def _tail_settings(self) -> TailSettings:
         return TailSettings(self.settings.files.max_line_bytes, self.settings.files.rotate_wait_s)
+
+    def _build_collector(self, host_id: str, feeder: Feeder) -> Collector:
+        return Collector(
+            self._collector_settings(host_id),
+            self._book,
+            feeder,
+            counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
+            encode_headers=encode_header_block,
+            spawner=self._spawner,
+            events=self._events,
+            clock=clock.monotonic,
+        )
+
+    def _build_admin(self, data_dir: DataDir) -> AdminServer:
+        return AdminServer(
+            status=self._view.document,
+            health=self._view.reasons,
+            ready=self._view.not_ready,
+            metrics=self._metrics.exposition,
+            socket_path=data_dir.path / "admin.sock",
+            tcp_addr=self.settings.agent.admin_addr,
+            addr_file=data_dir.path / "admin.addr",
+            spawn=self._spawner,
+            events=self._events,
+        )
 
     def _limiter_of(self, service: str) -> Limiter:
         return self._limiters[service]

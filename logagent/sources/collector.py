@@ -21,13 +21,11 @@ from logagent.sources.generations import Generations
 from logagent.sources.identity import inode_identity
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles, Watches
 from logagent.spawn import Spawner
 from logagent.state.positions import PositionBook
-
-RESCAN_DELAY_S = 0.05
-POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +64,22 @@ class Collector:
         self.entries: dict[tuple[str, str], EntryFiles] = {}
         self.files: dict[tuple[str, FileKey], TailedFile] = {}
         self._generations = Generations()
+        self._sweeper = Sweeper(
+            self.entries,
+            rescan_s=lambda: self.settings.rescan_s,
+            scan=self._scan,
+            look=lambda: feeder.look(self.files.values()),
+            spawner=spawner,
+            events=events,
+            clock=clock,
+        )
         self._watches = Watches(
             self.entries,
             on_modified=feeder.wake,
             on_name=self._left_name,
             on_path=self._check,
-            on_rescan=self._rescan_soon,
-            on_overflow=self._overflow,
+            on_rescan=self._sweeper.rescan_soon,
+            on_overflow=self._sweeper.overflow,
             events=events,
         )
         self._draining: dict[tuple[str, FileKey], TailedFile] = {}
@@ -85,7 +92,7 @@ class Collector:
         self._greenlets = [
             self._spawner.forever("files-watch", self._watches.run),
             self._spawner.forever("files-read", self._feeder.run),
-            self._spawner.forever("files-sweep", self._sweep_forever),
+            self._spawner.forever("files-sweep", self._sweeper.run),
         ]
 
     def stop(self) -> None:
@@ -342,8 +349,6 @@ class Collector:
             self._generations.leave(file)
             self._feeder.wake(file)
 
-    # -- small things -------------------------------------------------------------------------------------------------
-
     def _route(self, entry: Entry, label: bytes) -> Route:
         return Route(entry.topic, zlib.crc32(os.fsencode(self.settings.host_id) + b"\0" + label))
 
@@ -393,36 +398,3 @@ class Collector:
         state = self.entries.get((file.service, file.log_path))
         if state is not None and file.left_path_s is None:
             self._check(state, file.path)
-
-    def _rescan_soon(self, state: EntryFiles) -> None:
-        """Look at the whole entry, once for a burst of events."""
-        if not state.rescan_planned:
-            state.rescan_planned = True
-            self._spawner.once("files-rescan", self._rescan, state)
-
-    def _rescan(self, state: EntryFiles) -> None:
-        gevent.sleep(RESCAN_DELAY_S)
-        if self.entries.get(state.entry.id) is state:
-            self._scan(state)
-
-    def _overflow(self) -> None:
-        self._events.inotify_overflow()
-        self._spawner.once("files-sweep-now", self._sweep)
-
-    # -- sweeping -----------------------------------------------------------------------------------------------------
-
-    def _sweep_forever(self) -> None:
-        while True:
-            polled = any(state.polled for state in self.entries.values())
-            gevent.sleep(min(POLL_S, self.settings.rescan_s) if polled else self.settings.rescan_s)
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Repair what events missed: new and vanished names, and bytes that nobody told of."""
-        begun_s = self._clock()
-        for state in list(self.entries.values()):
-            if self.entries.get(state.entry.id) is state:
-                self._scan(state)
-                gevent.sleep(1e-6)
-        self._feeder.look(self.files.values())
-        self._events.scan_done(seconds=self._clock() - begun_s)

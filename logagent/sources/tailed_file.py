@@ -101,6 +101,8 @@ class TailedFile:
             self.on_lost(self, lost_bytes)
             return
         self.read_offset = self.scanned_offset = offset
+        # The next generation of the path, of which lines may have been dropped too, must wait for this one once more.
+        self.caught_up.clear()
         self.on_rewind(self)
 
     def is_same_as(self, file: "TailedFile") -> bool:
@@ -114,6 +116,17 @@ class TailedFile:
         self.heir = heir
         heir.acks = self.acks
         heir.advance(self.acks.end_offset)
+
+    def is_next(self) -> bool:
+        """Whether the generation before this one, if any, is read to its end."""
+        before = self.predecessor
+        if before is None:
+            return True
+        if not before.caught_up.is_set():
+            return False
+        if before.closed or not before.acks.pending:
+            self.predecessor = None  # nothing of it can come back to be read again
+        return True
 
     def advance(self, offset: int) -> None:
         """Everything before `offset` has been handed on."""

@@ -91,7 +91,7 @@ class Tailer:
 
     def _sip(self, file: TailedFile) -> bool:
         """One read, to the end of the file; False when there is more to do than that."""
-        waits = file.predecessor is not None or file.left_path_s is not None or file.slow
+        waits = not file.is_next() or file.left_path_s is not None or file.slow
         if waits or not self._limiter_of(file.service).unlimited or not self._outlet.has_room(file.route):
             return False
         file.dirty = False
@@ -189,12 +189,10 @@ class Tailer:
 
     def _may_read(self, file: TailedFile) -> bool:
         before = file.predecessor
-        if before is not None:
-            if not before.caught_up.is_set():
-                file.state, file.reason = "waiting", "the file that was rotated away is read first"
-                before.caught_up.wait(timeout=LOOK_AGAIN_S)
-                return False
-            file.predecessor = None
+        if before is not None and not file.is_next():
+            file.state, file.reason = "waiting", "the file that was rotated away is read first"
+            before.caught_up.wait(timeout=LOOK_AGAIN_S)
+            return False
         reason = self._outlet.wait_room(file.route, LOOK_AGAIN_S)
         if reason:
             file.state, file.reason = "waiting", reason

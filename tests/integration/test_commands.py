@@ -127,12 +127,15 @@ def test_a_configuration_that_is_not_there_or_no_file_is_a_sentence(
     agent: Callable[..., AgentProcess], tmp_path: Path
 ) -> None:
     shipper = agent(kafka_addr="unused:1", services={}, start=False)
-    for path in (tmp_path / "none.ini", tmp_path):
-        for command in ("check", "run", "status"):
-            done = shipper.run_cli(command, "-c", str(path))
-            assert done.returncode == 2
-            assert str(path) in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+    for command, path in (
+        ("check", tmp_path),
+        ("run", tmp_path / "none.ini"),
+        ("status", tmp_path / "none.ini"),
+    ):
+        done = shipper.run_cli(command, "-c", str(path))
+        assert done.returncode == 2
+        assert str(path) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
     assert shipper.run_cli("chekc").returncode == 2
     assert shipper.run_cli("run", "--nonsense").returncode == 2
 

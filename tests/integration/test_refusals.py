@@ -3,20 +3,33 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import require_kafka
 from tests.integration.proofs import file_state, prove, put_lines, sentences
 from tests.support.agent import AgentProcess
-from tests.support.kafka import KafkaNode
+from tests.support.kafka import KAFKA_39, KafkaNode
 from tests.support.lines import Written, make_line
 
 
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
+    """A broker on which topics do not create themselves."""
+    require_kafka(KAFKA_39)
+    made = KafkaNode(KAFKA_39, tmp_path_factory.mktemp("no-auto-create"), auto_create=False)
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
 def test_a_missing_topic_is_parked_alone_and_everything_comes_once_it_is_there(
-    kafka_node: Callable[..., KafkaNode], agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
+    node: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
-    node = kafka_node(auto_create=False)
     node.create_topic(topic)
     late = f"{topic}-late"
     paths = {"good": tmp_path / "good.log", "parked": tmp_path / "parked.log"}
@@ -62,9 +75,8 @@ def test_a_missing_topic_is_parked_alone_and_everything_comes_once_it_is_there(
 
 
 def test_a_topic_deleted_under_load_is_parked_and_served_again_when_it_is_back(
-    kafka_node: Callable[..., KafkaNode], agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
+    node: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
-    node = kafka_node(auto_create=False)
     node.create_topic(topic)
     path = tmp_path / "a.log"
     put_lines(path, "a", 1000)

@@ -124,7 +124,7 @@ class Life:
         settle(5)
 
     def sweep(self) -> None:
-        self.bench.collector._sweep()
+        self.bench.collector._sweeper.sweep()
 
     def restart(self) -> None:
         """What was deleted and not read before is lost with the agent's descriptor, so that is waited for."""

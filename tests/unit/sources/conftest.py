@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from logagent.sources import collector, tailer
+from logagent.sources import sweeper, tailer
 from tests.unit.sources.twins import Bench
 
 
@@ -14,7 +14,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tailer, "COALESCE_S", 0.002)
     monkeypatch.setattr(tailer, "ROTATED_POLL_S", 0.005)
     monkeypatch.setattr(tailer, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(collector, "RESCAN_DELAY_S", 0.002)
+    monkeypatch.setattr(sweeper, "RESCAN_DELAY_S", 0.002)
 
 
 @pytest.fixture

@@ -428,7 +428,7 @@ def test_a_rename_within_the_glob_that_a_sweep_sees_first_blocks_nobody(bench: B
 
     log.rename(old)
     append(log, b"new\n")
-    bench.collector._sweep()
+    bench.collector._sweeper.sweep()
 
     bench.until_lines(b"one", b"new")
 
@@ -1071,7 +1071,7 @@ def test_a_refused_file_is_told_once_and_read_when_it_may_be(make_bench: MakeBen
     os.mkfifo(log)
     bench = make_bench()
     bench.read(log)
-    bench.collector._sweep()
+    bench.collector._sweeper.sweep()
     assert [fact["path"] for fact in bench.told.of("file_refused")] == [os.fsencode(log)]
 
     log.unlink()
@@ -1156,7 +1156,7 @@ def test_what_events_did_not_tell_the_sweep_repairs(make_bench: MakeBench, tmp_p
     settle()
     assert len(bench.outlet.lines()) == 1
 
-    bench.collector._overflow()
+    bench.collector._sweeper.overflow()
 
     bench.until_lines(b"one", b"two")
     assert bench.told.of("inotify_overflow") == [{}]
