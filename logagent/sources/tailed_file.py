@@ -63,7 +63,6 @@ class TailedFile:
     caught_up: Event = field(default_factory=Event)
     state: str = "idle"
     reason: str = ""
-    slow: bool = False
 
     def __post_init__(self) -> None:
         self.acks = AckTracker(self.read_offset)

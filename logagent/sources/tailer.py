@@ -16,6 +16,7 @@ from logagent.pacing.limiter import Limiter
 from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Outlet
 from logagent.sources import reader, rotation
+from logagent.sources.slow_disks import SlowDisks
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.turnstile import PASS_BUDGET_S, Turnstile
 from logagent.spawn import in_thread
@@ -25,9 +26,6 @@ COALESCE_S = 0.02
 
 ROTATED_POLL_S = 0.25
 LOOK_AGAIN_S = 1.0
-SLOW_READ_S = 0.02
-"""A file system on which one read took this long is read in a thread from then on: the loop must not hang."""
-
 MIN_READ_BYTES = 4096
 UNFINISHED = "the last line has no end yet"
 READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
@@ -74,7 +72,7 @@ class Tailer:
         self._events = events
         self._clock = clock
         self._wall = wall
-        self._slow_devices: set[int] = set()
+        self._disks = SlowDisks(clock)
 
     def sip(self, files: Iterable[TailedFile]) -> list[TailedFile]:
         """Read files that have grown a little, many of them in one turn; returns those that need a greenlet."""
@@ -91,13 +89,13 @@ class Tailer:
 
     def _sip(self, file: TailedFile) -> bool:
         """One read, to the end of the file; False when there is more to do than that."""
-        waits = not file.is_next() or file.left_path_s is not None or file.slow
+        waits = not file.is_next() or file.left_path_s is not None or self._disks.is_slow(file.key.device)
         if waits or not self._limiter_of(file.service).unlimited or not self._outlet.has_room(file.route):
             return False
         file.dirty = False
         offset = _look_offset(file)
         try:
-            data = self._timed_pread(file, reader.READ_BYTES, offset)
+            data = self._disks.pread(file.key.device, file.descriptor, reader.READ_BYTES, offset)
             size_bytes = offset + len(data) if data else file.size_bytes()
             if rotation.truncated(file.read_offset, size_bytes):
                 self._on_truncated(file, size_bytes)
@@ -207,12 +205,13 @@ class Tailer:
         if lines is not None and offset == start_offset:
             scanned_bytes = file.scanned_offset - start_offset
             count = min(count, scanned_bytes + max(MIN_READ_BYTES, lines * file.line_bytes * 5 // 4))
-        data = self._in_thread(file, count, offset) if file.slow else None
+        slow = self._disks.is_slow(file.key.device)
+        data = self._in_thread(file, count, offset) if slow else None
         with self._turnstile.turn():
             if not self._outlet.has_room(file.route) or file.read_offset != start_offset or file.closed:
                 return None
             if data is None:
-                data = self._timed_pread(file, count, offset)
+                data = self._disks.pread(file.key.device, file.descriptor, count, offset)
             return self._take(file, data, offset, lines)
 
     def _take(self, file: TailedFile, data: bytes, offset: int, lines: int | None) -> Chunk | None:
@@ -281,14 +280,6 @@ class Tailer:
                 service=file.service, path=file.label, lines=len(chunk.cuts), cut_bytes=cut_bytes
             )
         self._outlet.put(file.route, segment)
-
-    def _timed_pread(self, file: TailedFile, count: int, offset: int) -> bytes:
-        begun_s = self._clock()
-        data = os.pread(file.descriptor, count, offset)
-        if self._clock() - begun_s > SLOW_READ_S:
-            self._slow_devices.add(file.key.device)
-        file.slow = file.key.device in self._slow_devices
-        return data
 
     def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
         # Not interrupted before the thread is done: the descriptor must not be closed, and its number given to another

@@ -57,7 +57,7 @@ def test_entries_come_change_and_go_while_the_others_flow_on(
         lambda: sentences(shipper, "Entries started: 1; changed: 2; stopped: 1"), what="the reload is told"
     )
     shipper.wait_for(
-        lambda: shipper.metrics()['logagent_lines_acked_total{service="slow"}'] == 400,
+        lambda: shipper.metrics().get('logagent_lines_acked_total{service="slow"}') == 400,
         timeout_s=5,
         what="the slow service is not slow any more",
     )

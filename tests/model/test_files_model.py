@@ -24,7 +24,7 @@ MakeBench = Callable[..., Bench]
 
 
 class Life:
-    """Some log files of one service that are written, rotated, copied away and deleted, while the agent comes and goes."""
+    """Some log files of one service that are written, rotated, truncated and deleted, while the agent comes and goes."""
 
     def __init__(self, place: Path, make: MakeBench, chance: random.Random, pattern: str) -> None:
         self.place = place

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logagent.config.services import Entry
@@ -16,6 +16,7 @@ entries = st.builds(
 lists = st.lists(entries, max_size=6, unique_by=lambda entry: entry.id)
 
 
+@settings(deadline=None)
 @given(running=lists, wanted=lists)
 def test_carrying_out_the_plan_leads_to_what_is_wanted(running: list[Entry], wanted: list[Entry]) -> None:
     made = plan(running, wanted)
@@ -32,6 +33,7 @@ def test_carrying_out_the_plan_leads_to_what_is_wanted(running: list[Entry], wan
     assert now == {entry.id: entry for entry in wanted}
 
 
+@settings(deadline=None)
 @given(running=lists, wanted=lists)
 def test_no_entry_is_in_two_parts_of_a_plan(running: list[Entry], wanted: list[Entry]) -> None:
     made = plan(running, wanted)
@@ -40,6 +42,7 @@ def test_no_entry_is_in_two_parts_of_a_plan(running: list[Entry], wanted: list[E
     assert len(ids) == len(set(ids))
 
 
+@settings(deadline=None)
 @given(running=lists)
 def test_what_is_wanted_already_needs_no_plan(running: list[Entry]) -> None:
     assert plan(running, reversed(running)) == Plan((), (), ())

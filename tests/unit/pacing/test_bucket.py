@@ -63,6 +63,7 @@ def test_who_waits_as_long_as_told_may_go(rate: float, begin_ns: int) -> None:
         assert bucket.wait_ns(now_ns) == 0
 
 
+@settings(deadline=None)
 @given(rate=rates)
 def test_the_first_line_goes_at_once(rate: float) -> None:
     assert Bucket(rate, 123).wait_ns(123) == 0
@@ -103,8 +104,11 @@ def test_more_than_allowed_leaves_a_debt() -> None:
     assert bucket.wait_ns(0) == 10 * NS_PER_S - BURST_NS + NS_PER_S // 100
 
 
+@settings(deadline=None)
 @given(old=rates, new=rates, lines=st.integers(0, 10_000), after_ns=st.integers(0, 10 * NS_PER_S))
-def test_a_new_rate_keeps_the_debt_as_a_number_of_lines(old: float, new: float, lines: int, after_ns: int) -> None:
+def test_a_new_rate_keeps_the_debt_as_a_number_of_lines(
+    old: float, new: float, lines: int, after_ns: int
+) -> None:
     bucket = Bucket(old, 0)
     bucket.spend(0, lines)
     owed = max(0.0, lines - old * after_ns / NS_PER_S)
@@ -115,6 +119,7 @@ def test_a_new_rate_keeps_the_debt_as_a_number_of_lines(old: float, new: float, 
     assert abs(owed_now - owed) <= 0.02 + owed * 1e-3
 
 
+@settings(deadline=None)
 @given(rate=rates, changes=st.lists(st.tuples(rates, st.integers(0, NS_PER_S)), max_size=10))
 def test_changing_the_rate_back_and_forth_gives_no_lines_for_free(
     rate: float, changes: list[tuple[float, int]]

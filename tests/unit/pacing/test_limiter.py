@@ -95,6 +95,23 @@ def test_files_of_a_service_share_its_rate_evenly(time: VirtualTime) -> None:
     assert max(sent.values()) - min(sent.values()) <= 2
 
 
+def test_a_file_has_its_turn_for_itself(time: VirtualTime) -> None:
+    limiter = Limiter(100.0, now_ns=time)
+    order: list[str] = []
+
+    def other() -> None:
+        with limiter.turn():
+            order.append("other")
+
+    with limiter.turn():
+        greenlet = gevent.spawn(other)
+        real_sleep(1e-6)
+        order.append("first")
+    greenlet.join(timeout=1)
+
+    assert order == ["first", "other"]
+
+
 def test_a_waiter_looks_again_twice_a_second(time: VirtualTime) -> None:
     limiter = Limiter(0.1, now_ns=time)
 

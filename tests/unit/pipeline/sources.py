@@ -22,7 +22,9 @@ class Source:
     def rewind(self, offset: int) -> None:
         self.rewound.append(offset)
 
-    def segment(self, *values: bytes, key: bytes | None = None, headers: list[bytes] | None = None) -> Segment:
+    def segment(
+        self, *values: bytes, key: bytes | None = None, headers: list[bytes] | None = None
+    ) -> Segment:
         """The next lines of this file, back to back; its tracker knows of them."""
         begin = self.acks.end_offset
         end = begin + sum(map(len, values)) + len(values)

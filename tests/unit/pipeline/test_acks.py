@@ -107,7 +107,9 @@ class Model(RuleBasedStateMachine):
     def acknowledge(self, data: st.DataObject) -> None:
         span = data.draw(st.sampled_from([span for span in self.spans if not span.done]))
         span.done = True
-        self.done[span.start_offset - 100 : span.end_offset - 100] = [True] * (span.end_offset - span.start_offset)
+        self.done[span.start_offset - 100 : span.end_offset - 100] = [True] * (
+            span.end_offset - span.start_offset
+        )
         moved = self.tracker.advance()
         assert moved == (self.tracker.acked_offset > self.highest)
 

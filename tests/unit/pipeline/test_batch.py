@@ -18,8 +18,11 @@ def encoded(batch: Batch) -> bytes:
     )
 
 
+@settings(deadline=None)
 @given(parts=st.lists(st.tuples(lines, keys, st.booleans()), min_size=1, max_size=5))
-def test_a_batch_is_never_larger_on_the_wire_than_its_size(parts: list[tuple[list[bytes], bytes | None, bool]]) -> None:
+def test_a_batch_is_never_larger_on_the_wire_than_its_size(
+    parts: list[tuple[list[bytes], bytes | None, bool]],
+) -> None:
     block = record_batch.encode_header_block([(b"host", b"h" * 70), (b"offset", b"123456")])
     batch = Batch(
         [
@@ -94,6 +97,7 @@ def test_blank_lines_between_the_parts_of_a_split_belong_to_the_first() -> None:
     assert ([*(left.starts or ())], [*(right.starts or ())]) == ([0], [11])
 
 
+@settings(deadline=None)
 @given(values=lines, key=keys, headers=st.booleans(), limit=st.integers(0, 4000))
 def test_lines_within_a_limit_are_as_many_as_fit(
     values: list[bytes], key: bytes | None, headers: bool, limit: int
@@ -110,7 +114,14 @@ def test_lines_within_a_limit_are_as_many_as_fit(
     assert fit == len(values) or size(fit + 1) > limit
 
 
-@settings(max_examples=60)
+def test_lines_that_fill_the_limit_exactly_fit() -> None:
+    segment = Source().segment(b"a" * 10, b"b" * 20)
+
+    assert segment.lines_within(segment.size_bytes) == 2
+    assert segment.lines_within(segment.size_bytes - 1) == 1
+
+
+@settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 1))
 def test_halves_hold_every_line_once_in_order_and_differ_by_one_at_most(sizes: list[int]) -> None:
     sources = [Source() for _ in sizes]

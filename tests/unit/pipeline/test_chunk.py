@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logagent.pipeline.chunk import Chunk
@@ -51,7 +51,11 @@ def test_no_lines_cover_nothing_of_a_chunk_that_begins_with_a_line() -> None:
     assert Chunk(5, 9, [b"a", b"b"]).first(0) == Chunk(5, 5, [])
 
 
-@given(values=st.lists(st.binary(min_size=1, max_size=5).filter(lambda v: b"\n" not in v)), lines=st.integers(0, 9))
+@settings(deadline=None)
+@given(
+    values=st.lists(st.binary(min_size=1, max_size=5).filter(lambda v: b"\n" not in v)),
+    lines=st.integers(0, 9),
+)
 def test_given_and_derived_starts_cut_at_the_same_place(values: list[bytes], lines: int) -> None:
     end_offset = 50 + sum(len(value) + 1 for value in values)
     derived = Chunk(50, end_offset, values)
@@ -59,4 +63,8 @@ def test_given_and_derived_starts_cut_at_the_same_place(values: list[bytes], lin
 
     cut, same = derived.first(lines), given_.first(lines)
 
-    assert (cut.end_offset, cut.values, list(cut.line_starts())) == (same.end_offset, same.values, same.starts)
+    assert (cut.end_offset, cut.values, list(cut.line_starts())) == (
+        same.end_offset,
+        same.values,
+        same.starts,
+    )

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logagent.kafka import record_batch
@@ -45,7 +45,9 @@ def test_raw_lines_are_the_very_objects_that_were_read() -> None:
     assert (segment.key, segment.headers) == (None, None)
 
 
-@pytest.mark.parametrize(("key", "expected"), [("none", None), ("service", "wéb".encode()), ("path", b"/l\xff.log")])
+@pytest.mark.parametrize(
+    ("key", "expected"), [("none", None), ("service", "wéb".encode()), ("path", b"/l\xff.log")]
+)
 def test_the_key_is_nothing_the_service_or_the_path_as_on_disk(key: str, expected: bytes | None) -> None:
     segment = render(key=key, service="wéb", path=b"/l\xff.log")
 
@@ -88,7 +90,7 @@ def test_json_offsets_of_lines_back_to_back_follow_from_their_lengths() -> None:
 
 
 def test_json_shows_a_path_that_is_not_utf8_with_backslashes() -> None:
-    (value, _) = render(format_="json", path=b"/a\nb\xff}\".log").values
+    (value, _) = render(format_="json", path=b'/a\nb\xff}".log').values
 
     assert json.loads(value)["path"] == '/a\nb\\xff}".log'
 
@@ -104,6 +106,7 @@ def test_json_and_headers_go_together() -> None:
 any_line = st.binary(min_size=1, max_size=60).filter(lambda line: b"\n" not in line)
 
 
+@settings(deadline=None)
 @given(line=any_line | st.text(min_size=1).map(str.encode))
 @example(bytes(range(10)) + bytes(range(11, 128)))
 @example(b"\xff\xfe")
@@ -123,6 +126,7 @@ def test_json_parses_back_to_the_exact_bytes_of_the_line(line: bytes) -> None:
         assert message["message"].encode() == line
 
 
+@settings(deadline=None)
 @given(host=st.text(), service=st.text(), path=st.text())
 def test_json_names_are_escaped_whatever_they_contain(host: str, service: str, path: str) -> None:
     (value, _) = render(format_="json", host=host, service=service, path=path.encode()).values

@@ -101,7 +101,9 @@ def make_rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
     made: list[Rig] = []
 
     def make(cluster: FakeCluster | None = None, **settings: Any) -> Rig:
-        made.append(Rig(cluster or FakeCluster(), **{"dead_letter": tmp_path / "dead-letter.jsonl", **settings}))
+        made.append(
+            Rig(cluster or FakeCluster(), **{"dead_letter": tmp_path / "dead-letter.jsonl", **settings})
+        )
         return made[-1]
 
     yield make

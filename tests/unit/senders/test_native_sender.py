@@ -98,7 +98,9 @@ def test_partitions_of_one_leader_share_a_request_and_leaders_do_not(make_rig: M
 
     rig.until_acked(*sources)
 
-    assert sorted(sorted((one.node_id, one.partition) for one in request) for request in rig.cluster.requests) == [
+    assert sorted(
+        sorted((one.node_id, one.partition) for one in request) for request in rig.cluster.requests
+    ) == [
         [(1, 0), (1, 1)],
         [(2, 2)],
     ]
@@ -216,7 +218,9 @@ def test_a_batch_that_was_appended_without_an_answer_is_not_doubled(rig: Rig) ->
     assert len(rig.cluster.sent) == 2
 
 
-def test_a_partition_that_the_answer_leaves_out_is_sent_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_that_the_answer_leaves_out_is_sent_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, answers = delivery.requests.parse_produce, [()]
     monkeypatch.setattr(
         delivery.requests, "parse_produce", lambda *args: answers.pop() if answers else real(*args)
@@ -383,7 +387,9 @@ def test_lines_wait_while_no_broker_gives_metadata_and_go_when_one_does(make_rig
     cluster.metadata_error = AWAY
     rig = make_rig(cluster)
 
-    assert "Kafka does not answer: kafka_addr: no broker answers" in rig.sender.wait_room(Route("logs", 0), 0.05)
+    assert "Kafka does not answer: kafka_addr: no broker answers" in rig.sender.wait_room(
+        Route("logs", 0), 0.05
+    )
     assert not rig.sender.has_room(Route("logs", 0))
     cluster.metadata_error = None
 

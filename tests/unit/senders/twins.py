@@ -57,19 +57,19 @@ class Sent:
         return [record.value or b"" for record in self.batch.records]
 
 
-Judge = Callable[[Sent], int | None | BaseException]
+Judge = Callable[[Sent], int | BaseException | None]
 """None: the broker is well. A code: refused with it. An exception: no answer, nothing appended."""
 
 
 class FakeCluster:
     """Stands for `kafka.connections.Cluster`."""
 
-    def __init__(self, topics: dict[str, dict[int, int]] | None = None, brokers: Collection[int] = (1,)) -> None:
+    def __init__(
+        self, topics: dict[str, dict[int, int]] | None = None, brokers: Collection[int] = (1,)
+    ) -> None:
         self.writer = RequestWriter("test")
         self.brokers = {node: BrokerAddress("broker", 9000 + node) for node in brokers}
-        self.topics = {
-            name: TopicInfo(0, leaders) for name, leaders in (topics or {"logs": {0: 1}}).items()
-        }
+        self.topics = {name: TopicInfo(0, leaders) for name, leaders in (topics or {"logs": {0: 1}}).items()}
         self.asked: list[list[str]] = []
         self.down: set[int] = set()
         self.metadata_error: BrokerUnavailable | None = None

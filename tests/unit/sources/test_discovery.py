@@ -153,7 +153,23 @@ def test_the_nearest_directory_is_the_deepest_that_exists(tmp_path: Path) -> Non
 
 names = st.sampled_from([b"a", b"b", b"ab", b"a.b", b".a", b"\xff", b"a\nb", b"["])
 parts = st.sampled_from(
-    [b"a", b"ab", b"*", b"**", b"?", b"a*", b"*b", b"[ab]", b"[!a]", b"a?b", b".*", b"*.*", b"[.*]b", b"a[]", b"*\xff*"]
+    [
+        b"a",
+        b"ab",
+        b"*",
+        b"**",
+        b"?",
+        b"a*",
+        b"*b",
+        b"[ab]",
+        b"[!a]",
+        b"a?b",
+        b".*",
+        b"*.*",
+        b"[.*]b",
+        b"a[]",
+        b"*\xff*",
+    ]
 )
 
 

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logagent.sources.identity import HEAD_BYTES, Head, inode_identity
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=60), more=st.binary(max_size=60))
 def test_a_file_that_grew_fits_its_old_head(data: bytes, more: bytes) -> None:
     assert Head.of(data).fits(data + more)
 
 
+@settings(deadline=None)
 @given(data=st.binary(min_size=1, max_size=60), other=st.binary(max_size=60))
 def test_a_file_with_another_beginning_does_not_fit(data: bytes, other: bytes) -> None:
     assert Head.of(data).fits(other) == other.startswith(data)

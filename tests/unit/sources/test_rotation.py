@@ -20,8 +20,12 @@ def test_the_fate_of_a_file_follows_from_what_is_at_its_path(at_path: FileKey | 
     assert fate(HELD, at_path) is expected
 
 
-@pytest.mark.parametrize(("position", "size", "expected"), [(10, 9, True), (10, 10, False), (10, 11, False), (0, 0, False)])
-def test_only_a_file_shorter_than_what_was_read_is_truncated(position: int, size: int, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("position", "size", "expected"), [(10, 9, True), (10, 10, False), (10, 11, False), (0, 0, False)]
+)
+def test_only_a_file_shorter_than_what_was_read_is_truncated(
+    position: int, size: int, expected: bool
+) -> None:
     assert truncated(position, size) is expected
 
 
@@ -35,7 +39,9 @@ def test_only_a_file_shorter_than_what_was_read_is_truncated(position: int, size
         ({"unfinished_line": True}, False),
     ],
 )
-def test_a_file_is_finished_when_read_acknowledged_and_quiet(change: dict[str, float], expected: bool) -> None:
+def test_a_file_is_finished_when_read_acknowledged_and_quiet(
+    change: dict[str, float], expected: bool
+) -> None:
     facts = {
         "read_offset": 100,
         "size_bytes": 100,

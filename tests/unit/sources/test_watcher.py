@@ -49,7 +49,9 @@ def place(tmp_path: Path) -> bytes:
     return os.fsencode(tmp_path)
 
 
-def test_what_is_written_comes_and_goes_is_told_with_its_name(heard: Heard, tmp_path: Path, place: bytes) -> None:
+def test_what_is_written_comes_and_goes_is_told_with_its_name(
+    heard: Heard, tmp_path: Path, place: bytes
+) -> None:
     heard.watcher.watch(place)
     (tmp_path / "a.log").touch()
     until(lambda: heard.entries)
@@ -100,7 +102,9 @@ def test_a_directory_that_is_removed_is_told_once(heard: Heard, tmp_path: Path) 
     assert heard.watcher.watched == frozenset()
 
 
-def test_a_directory_that_is_moved_away_is_told_and_not_watched_any_more(heard: Heard, tmp_path: Path) -> None:
+def test_a_directory_that_is_moved_away_is_told_and_not_watched_any_more(
+    heard: Heard, tmp_path: Path
+) -> None:
     inner = tmp_path / "x"
     inner.mkdir()
     heard.watcher.watch(os.fsencode(inner))
@@ -127,7 +131,9 @@ def test_a_directory_is_watched_again_after_it_came_back(heard: Heard, tmp_path:
     until(lambda: heard.entries == [(os.fsencode(inner), b"a.log")] or len(heard.entries) > 1)
 
 
-def test_a_directory_watched_under_its_new_name_is_told_under_its_new_name(heard: Heard, tmp_path: Path) -> None:
+def test_a_directory_watched_under_its_new_name_is_told_under_its_new_name(
+    heard: Heard, tmp_path: Path
+) -> None:
     old, new = tmp_path / "x", tmp_path / "y"
     old.mkdir()
     heard.watcher.watch(os.fsencode(old))
@@ -141,7 +147,9 @@ def test_a_directory_watched_under_its_new_name_is_told_under_its_new_name(heard
     assert set(heard.entries) == {(os.fsencode(new), b"a.log")}
 
 
-def test_watching_twice_and_unwatching_once_ends_the_watch(heard: Heard, tmp_path: Path, place: bytes) -> None:
+def test_watching_twice_and_unwatching_once_ends_the_watch(
+    heard: Heard, tmp_path: Path, place: bytes
+) -> None:
     heard.watcher.watch(place)
     heard.watcher.watch(place)
 

@@ -31,7 +31,9 @@ def until(condition: Callable[[], Any], what: str = "") -> None:
     """Let greenlets run until the condition holds; AssertionError if it does not come true."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline_s, f"not within {PATIENCE_S:g} s: {what or inspect.getsource(condition)}"
+        assert time.monotonic() < deadline_s, (
+            f"not within {PATIENCE_S:g} s: {what or inspect.getsource(condition)}"
+        )
         gevent.sleep(0.001)
 
 
@@ -219,11 +221,18 @@ class Bench:
 
     def file(self, label: Any, service: str = "web") -> TailedFile:
         """The newest file of a label."""
-        return [f for f in self.collector.files.values() if (f.service, f.label) == (service, bytes(label))][-1]
+        return [f for f in self.collector.files.values() if (f.service, f.label) == (service, bytes(label))][
+            -1
+        ]
 
     def until_idle(self) -> None:
         """Everything that is there has been read."""
-        until(lambda: not any(f.tailing or f.dirty for f in self.collector.files.values() if f.left_path_s is None), "idle")
+        until(
+            lambda: (
+                not any(f.tailing or f.dirty for f in self.collector.files.values() if f.left_path_s is None)
+            ),
+            "idle",
+        )
 
     def stop(self) -> list[Position]:
         """As the agent stops; what is on disk then."""

@@ -44,7 +44,14 @@ def test_positions_come_back_as_they_were_saved(database: Database, path: Path) 
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 positions = st.builds(
-    Position, text, text, text, st.binary(), st.integers(0, 2**62), st.integers(0, 1024), st.binary(max_size=16)
+    Position,
+    text,
+    text,
+    text,
+    st.binary(),
+    st.integers(0, 2**62),
+    st.integers(0, 1024),
+    st.binary(max_size=16),
 )
 
 
@@ -130,7 +137,7 @@ def test_the_schema_of_a_newer_release_is_kept(path: Path) -> None:
 def test_a_file_that_is_no_database_is_an_error_that_names_it(path: Path) -> None:
     path.write_bytes(b"this is not a database, however long one looks at it\n" * 100)
 
-    with pytest.raises(StateError, match="state.db: cannot be opened: file is not a database"):
+    with pytest.raises(StateError, match=r"state\.db: cannot be opened: file is not a database"):
         Database(path)
 
 

@@ -13,7 +13,9 @@ from logagent.state.positions import Position, PositionBook
 from tests.unit.sources.twins import Told, until
 
 
-def position(offset: int, identity: str = "inode:1:2", log_path: str = "/l/*.log", service: str = "web") -> Position:
+def position(
+    offset: int, identity: str = "inode:1:2", log_path: str = "/l/*.log", service: str = "web"
+) -> Position:
     return Position(service, identity, log_path, b"/l/a.log", offset, 4, b"d")
 
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out which disks let a reader wait, so that they are read in threads and never hold the event loop."""
+
+import os
+import resource
+from collections.abc import Callable
+
+from logagent.clock import MonotonicClock
+
+SLOW_READ_S = 0.02
+SUSPECT_S = 10.0
+SLOW_FOR_S = 60.0
+
+
+def voluntary_switches() -> int:
+    """How often this thread has gone to sleep by itself, as it does when it waits for a disk."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+class SlowDisks:
+    """A long read alone proves nothing: on a busy machine the process may just not have had the processor.
+
+    After one long read a device is under suspicion; a second one during which the thread went to sleep by itself proves
+    it. After a minute the device gets another chance.
+    """
+
+    def __init__(self, clock: MonotonicClock, switches: Callable[[], int] = voluntary_switches) -> None:
+        self._clock = clock
+        self._switches = switches
+        self._suspect_until_s: dict[int, float] = {}
+        self._slow_until_s: dict[int, float] = {}
+
+    def is_slow(self, device: int) -> bool:
+        """Whether files of this device should be read in a thread."""
+        return bool(self._slow_until_s) and self._slow_until_s.get(device, 0.0) > self._clock()
+
+    def pread(self, device: int, descriptor: int, count: int, offset: int) -> bytes:
+        """`os.pread` with a watch on the time it takes."""
+        begun_s = self._clock()
+        suspect = bool(self._suspect_until_s) and self._suspect_until_s.get(device, 0.0) > begun_s
+        switches = self._switches() if suspect else 0
+        data = os.pread(descriptor, count, offset)
+        if self._clock() - begun_s > SLOW_READ_S:
+            if suspect and self._switches() > switches:
+                self._slow_until_s[device] = begun_s + SLOW_FOR_S
+            self._suspect_until_s[device] = begun_s + SUSPECT_S
+        return data
