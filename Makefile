@@ -1,7 +1,7 @@
 # Every target has its help after two hashes; `make help` shows it.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv kafka-libs lint format test unit integration clean
+.PHONY: help venv kafka-libs lint format test unit integration bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,9 @@ unit: venv ## only the tests that need no service
 
 integration: venv kafka-libs ## only the tests on real brokers
 	$(PYTEST) tests/integration
+
+bench: venv kafka-libs ## measure beside rsyslog (wants rsyslog and rsyslog-kafka; a quarter of an hour, not part of test)
+	$(BIN)/python -m bench all
 
 clean: ## remove what make made in the tree; the cache outside of it stays
 	rm -rf $(VENV) .cache .hypothesis .pytest_cache build dist *.egg-info

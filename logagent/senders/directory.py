@@ -14,6 +14,9 @@ from logagent.errors import KafkaError
 from logagent.kafka.error_codes import describe
 
 REFRESH_S = 300.0
+PATIENCE = 6
+"""So many answers in a row that a topic does not exist, or has no leader, are more than the moment of its creation."""
+
 BETWEEN_S = 0.1
 AGAIN = Backoff(first_s=0.1, limit_s=2.0)
 
@@ -52,6 +55,7 @@ class TopicState:
     leaders: dict[int, int] = field(default_factory=dict)
     known: Event = field(default_factory=Event)
     attempts: int = 0
+    parked: bool = False
 
     @property
     def complete(self) -> bool:
@@ -77,12 +81,16 @@ class Directory:
         on_change: Callable[[], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
+        on_parked: Callable[[str, int], None],
+        on_back: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change
         self._on_failure = on_failure
         self._on_recovery = on_recovery
+        self._on_parked = on_parked
+        self._on_back = on_back
         self._wanted = Event()
         self.topics: dict[str, TopicState] = {}
         self.brokers: dict[int, tuple[str, int]] = {}
@@ -117,6 +125,17 @@ class Directory:
             attempt = 0 if complete else attempt + 1
             gevent.sleep(BETWEEN_S if complete else AGAIN.delay_s(attempt - 1))
 
+    def _judge(self, state: TopicState) -> None:
+        """A topic that is refused, or stays unknown, is told as parked; once."""
+        state.attempts = state.attempts + 1 if state.code else 0
+        patience = PATIENCE if describe(state.code).retriable else 1
+        if state.attempts >= patience and not state.parked:
+            state.parked = True
+            self._on_parked(state.name, state.code)
+        elif state.parked and not state.code:
+            state.parked = False
+            self._on_back(state.name)
+
     def _refresh_once(self) -> bool:
         """True when every topic has all its leaders."""
         try:
@@ -137,9 +156,7 @@ class Directory:
             state.code = info.code
             if info.leaders:
                 state.leaders = dict(info.leaders)
-                state.attempts = 0
                 state.known.set()
-            elif info.code:
-                state.attempts += 1
+            self._judge(state)
         self._on_change()
         return all(state.complete for state in self.topics.values())

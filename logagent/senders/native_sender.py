@@ -13,6 +13,7 @@ from gevent.event import AsyncResult, Event
 
 from logagent.clock import MonotonicClock, WallClock
 from logagent.kafka.connections import Cluster
+from logagent.kafka.error_codes import describe
 from logagent.ops.events import Events
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
@@ -80,6 +81,8 @@ class NativeSender:
             on_change=self._metadata_changed,
             on_failure=lambda reason: events.metadata_failed(reason=reason),
             on_recovery=events.metadata_back,
+            on_parked=self._parked,
+            on_back=lambda topic: events.topic_back(topic=topic),
         )
         self.leaders = Leaders(
             cluster, self.directory, spawner=spawner, events=events, on_back=self._leader_back
@@ -137,7 +140,7 @@ class NativeSender:
     def topic_reasons(self) -> list[str]:
         """Why topics in use cannot be sent to, for health and status."""
         parked = {lane.partition.parked_reason for lane in self._busy if lane.partition.parked_reason}
-        refused = {state.refusal for state in self.directory.topics.values() if state.refusal}
+        refused = {state.refusal for state in self.directory.topics.values() if state.attempts > 1}
         return sorted(parked | refused)
 
     # -- the side that reads ------------------------------------------------------------------------------------------
@@ -253,6 +256,9 @@ class NativeSender:
             lane.room.set()
         self._schedule.reassign()
         self._wake.set()
+
+    def _parked(self, topic: str, code: int) -> None:
+        self._events.topic_parked(topic=topic, code=code, reason=describe(code).sentence)
 
     def _leader_back(self) -> None:
         for lane in self._lanes.values():

@@ -218,14 +218,14 @@ class Collector:
         if file is None:
             return
         file.predecessor = self._predecessor(file)
-        if state.refused.pop(path, None) is not None:
-            self._events.file_readable_again(service=service, path=path)
         self._generations.arrive(file)
         self._feeder.wake(file)
 
     def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
         try:
             offset, label = self._where_to_begin(state, path, opened)
+            if state.refused.pop(path, None) is not None:
+                self._events.file_readable_again(service=state.entry.service, path=path)
             return self._add(state, path, label, opened, offset)
         except OSError as error:
             os.close(opened.descriptor)

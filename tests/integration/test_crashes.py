@@ -17,7 +17,7 @@ from tests.support.writer import Habits, Writer
 KILLS = 5
 LINES_PER_S = 2000
 LINE_BYTES = 200
-BATCH_BYTES = 100_000
+BATCH_BYTES = 20_000
 LABELS = ("a", "b")
 SEED = 3
 

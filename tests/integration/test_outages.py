@@ -14,7 +14,9 @@ from tests.support.writer import Habits, Writer
 
 AWAY_S = 30
 SILENT_S = 15
-BACKLOG_LINES = 60_000
+BACKLOG_FILES = 60
+BACKLOG_LINES = 1000  # of 1,000 bytes, in each of them
+PARTITIONS = 48  # so that it is the memory limit that stops the reading, not the size of a batch
 RATE = Habits(rate_lines_per_s=1000, burst_lines=5, torn=True, rotate_every_lines=2000, late_lines=20)
 
 
@@ -64,26 +66,31 @@ def test_half_a_minute_without_kafka_and_a_silent_broker_cost_no_line_and_little
     tmp_path: Path,
 ) -> None:
     """Both at once, with a cluster and an agent each: the waiting is the expensive part."""
-    stopped, frozen = kafka_node(start=False), kafka_node(start=False)
+    stopped, frozen = kafka_node(start=False), kafka_node(start=False, partitions=PARTITIONS)
     for node in (stopped, frozen):
         node.launch()
     for node in (stopped, frozen):
         node.wait_ready()
-    paths = {name: tmp_path / f"{name}.log" for name in ("dead", "silent")}
-    to_dead = agent(
-        kafka_addr=stopped.address, services={"dead": {"log_path": tmp_path / "dead*.log", "topic": topic}}
+    to_dead, to_silent = (
+        agent(
+            kafka_addr=node.address, services={"s": {"log_path": tmp_path / f"{name}*.log", "topic": topic}}
+        )
+        for name, node in (("dead", stopped), ("silent", frozen))
     )
-    to_silent = agent(
-        kafka_addr=frozen.address, services={"silent": {"log_path": paths["silent"], "topic": topic}}
-    )
-    loads = {name: writer({name: path}, RATE) for name, path in paths.items()}
+    loads = {name: writer({name: tmp_path / f"{name}.log"}, RATE) for name in ("dead", "silent")}
     for shipper in (to_dead, to_silent):
         shipper.wait_for(lambda s=shipper: s.metric("logagent_lines_acked_total") > 500, what="lines flow")
 
     stopped.stop()
     frozen.freeze()
     away_since_s = time.monotonic()
-    backlog = put_lines(tmp_path / "dead-backlog.log", "backlog", BACKLOG_LINES, size_bytes=1000)
+    backlogs = {
+        name: [
+            put_lines(tmp_path / f"{name}-{n}.log", f"{name}-{n}", BACKLOG_LINES, size_bytes=1000)
+            for n in range(BACKLOG_FILES)
+        ]
+        for name in ("silent", "dead")
+    }
     for shipper, node in ((to_dead, stopped), (to_silent, frozen)):
         shipper.wait_for(
             lambda s=shipper, n=node: (answer := s.http("/healthz"))[0] == 503 and n.address in answer[1],
@@ -94,26 +101,20 @@ def test_half_a_minute_without_kafka_and_a_silent_broker_cost_no_line_and_little
     thawed_s = time.monotonic()
     to_silent.wait_for(lambda: to_silent.http("/healthz")[0] == 200, what="/healthz is well again")
     wait_until(lambda: time.monotonic() - thawed_s > 3, 5, "lines flowed again for a while")
-    _prove_end(to_silent, frozen, topic, tmp_path / "1", loads["silent"].stop(), min_lines=10_000)
+    _prove_end(to_silent, frozen, topic, tmp_path / "1", [*loads["silent"].stop(), *backlogs["silent"]])
 
     wait_until(lambda: time.monotonic() - away_since_s > AWAY_S, AWAY_S + 5, "the outage is over")
     assert to_dead.http("/healthz")[0] == 503
     stopped.start()
     to_dead.wait_for(lambda: to_dead.http("/healthz")[0] == 200, what="/healthz is well again")
-    ledger = [*loads["dead"].stop(), backlog]
-    _prove_end(to_dead, stopped, topic, tmp_path / "2", ledger, min_lines=BACKLOG_LINES + 20_000)
+    _prove_end(to_dead, stopped, topic, tmp_path / "2", [*loads["dead"].stop(), *backlogs["dead"]])
 
 
 def _prove_end(
-    shipper: AgentProcess,
-    node: KafkaNode,
-    topic: str,
-    directory: Path,
-    ledger: list[Written],
-    *,
-    min_lines: int,
+    shipper: AgentProcess, node: KafkaNode, topic: str, directory: Path, ledger: list[Written]
 ) -> None:
     shipper.wait_acked()
     assert shipper.peak_rss_bytes() <= 96 * MIB, f"{shipper.peak_rss_bytes() / MIB:.1f} MiB"
     shipper.stop()
-    prove(node, topic, directory, ledger, min_lines=min_lines, min_rotations=5)
+    lines = BACKLOG_FILES * BACKLOG_LINES + SILENT_S * RATE.rate_lines_per_s / 2
+    prove(node, topic, directory, ledger, min_lines=int(lines), min_rotations=5)

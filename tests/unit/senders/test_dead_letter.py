@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_records_are_added_to_a_file_that_only_the_owner_may_read(tmp_path: Path
 
     assert path.read_bytes() == RECORD.to_json() * 2
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_record_is_on_disk_before_anybody_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "dead-letter.jsonl"
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+
+    append(path, RECORD)
+
+    assert synced == [len(RECORD.to_json())]
 
 
 def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:

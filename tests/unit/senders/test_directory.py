@@ -20,12 +20,16 @@ class Rig:
         self.changes = 0
         self.failed: list[str] = []
         self.recovered = 0
+        self.parked: list[tuple[str, int]] = []
+        self.back: list[str] = []
         self.directory = Directory(
             self.cluster,
             clock=time.monotonic,
             on_change=self.changed,
             on_failure=self.failed.append,
             on_recovery=self.recover,
+            on_parked=lambda topic, code: self.parked.append((topic, code)),
+            on_back=self.back.append,
         )
 
     def changed(self) -> None:

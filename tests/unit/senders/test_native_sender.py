@@ -154,15 +154,20 @@ def test_stopping_closes_every_connection(rig: Rig) -> None:
     assert rig.cluster.open_connections == 0
 
 
-def test_a_connection_that_was_idle_for_a_minute_is_replaced(rig: Rig) -> None:
+def test_a_connection_that_was_idle_for_a_minute_is_replaced(make_rig: MakeRig) -> None:
+    rig = make_rig(thread_num=1)
     source = Source()
-    for pause_s in (0, 10, 61):
+    connections = []
+    for pause_s in (0, 59, 61):
         rig.skip(pause_s)
         rig.put(source, b"x")
         rig.until_acked(source)
+        connections += [connection for connection, _ in rig.sender._delivery._connections.values()]
 
-    connections = {id(connection) for connection, _ in rig.sender._delivery._connections.values()}
-    assert rig.cluster.open_connections == len(connections)
+    first, second, third = connections
+    assert first is second
+    assert third is not second
+    assert rig.cluster.open_connections == 1
 
 
 # -- errors of batches --------------------------------------------------------------------------------------------
@@ -299,6 +304,34 @@ def test_one_new_producer_serves_all_partitions_that_ask_at_once(make_rig: MakeR
 
     assert rig.cluster.producers_given == 2
     assert all(rig.cluster.log("logs", number).values == [b"a", b"b"] for number in range(3))
+
+
+def test_a_refusal_of_a_producer_that_was_replaced_already_does_not_replace_the_new_one(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(FakeCluster({"logs": {0: 1, 1: 2}}, brokers=(1, 2)))
+    sources = [Source(), Source()]
+    for number, source in enumerate(sources):
+        rig.put(source, b"a", route=Route("logs", number))
+    rig.until_acked(*sources)
+    old = rig.cluster.sent[0].batch.producer_id
+    late = Event()
+
+    def judge(sent: Sent) -> int | None:
+        if sent.batch.producer_id != old:
+            return None
+        if sent.partition == 1:
+            late.wait()
+        return 59
+
+    rig.cluster.judge = judge
+    for number, source in enumerate(sources):
+        rig.put(source, b"b", route=Route("logs", number))
+    rig.until_acked(sources[0])
+    late.set()
+    rig.until_acked(*sources)
+
+    assert rig.cluster.producers_given == 2
 
 
 def test_nothing_is_sent_without_a_producer_id(rig: Rig) -> None:

@@ -99,6 +99,25 @@ def test_a_directory_may_go_and_come_back(bench: Bench, tmp_path: Path) -> None:
     bench.until_lines(b"one", b"two")
 
 
+def test_a_directory_below_a_wildcard_may_go_and_come_back_while_its_file_is_open(
+    bench: Bench, tmp_path: Path
+) -> None:
+    log = tmp_path / "x" / "a.log"
+    log.parent.mkdir()
+    append(log, b"one\n")
+    bench.read(tmp_path / "*" / "*.log")
+    bench.until_lines(b"one")
+
+    log.unlink()
+    log.parent.rmdir()
+    settle()
+    log.parent.mkdir()
+    settle()  # it is found empty, and has to be watched from now on
+    append(log, b"two\n")
+
+    bench.until_lines(b"one", b"two")
+
+
 def test_half_a_line_waits_for_its_end(bench: Bench, tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     append(log, b"one\ntw")
@@ -1063,7 +1082,7 @@ def test_start_at_end_skips_what_is_there_and_takes_what_comes(make_bench: MakeB
     append(log, b"before\nhalf a ")
     bench.read(log)
     bench.until_idle()
-    assert [p.offset for p in bench.book.of_entry("web", str(log))] == [7]
+    assert [fact["offset"] for fact in bench.told.of("file_found")] == [7]
 
     append(log, b"line\nafter\n")
 

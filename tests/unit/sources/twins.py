@@ -99,6 +99,19 @@ class MemoryOutlet:
                 self._puts = [put for put in self._puts if put[1] is not segment]
                 segment.source.rewind(segment.start_offset)
 
+    def acknowledged(self) -> list[bytes]:
+        """Lines that have arrived for certain; of the others a crash may have lost any."""
+        return [value for _, segment in self._puts if segment.done for value in segment.values]
+
+    def behind_positions(self) -> list[bytes]:
+        """Lines that a next agent would read again: something before them is not acknowledged."""
+        return [
+            value
+            for _, segment in self._puts
+            if segment.start_offset >= segment.source.acks.acked_offset
+            for value in segment.values
+        ]
+
     @property
     def delivered(self) -> list[tuple[str, bytes, int, bytes]]:
         """(service, label, offset, value) of every line that was put and not given up, in that order."""
