@@ -8,6 +8,7 @@ import gevent
 from gevent import Greenlet
 
 from logagent.backoff import Backoff
+from logagent.clock import monotonic
 
 FailureHandler = Callable[[str, BaseException, float | None], None]
 """Called as (greenlet name, exception, seconds until restart or None for "not restarted")."""
@@ -40,10 +41,13 @@ class Spawner:
         def body() -> None:
             attempt = 0
             while True:
+                begun_s = monotonic()
                 try:
                     function(*args)
                     return
                 except Exception as error:  # noqa: BLE001 - the top of every greenlet
+                    # Who ran well for a while and failed does not wait for the failures of yesterday.
+                    attempt = 0 if monotonic() - begun_s > RESTART.limit_s else attempt
                     delay_s = RESTART.delay_s(attempt)
                     attempt += 1
                     self._on_failure(name, error, delay_s)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects segments for one topic-partition until a batch is full or old. Pure; time comes in as an argument."""
 
-from logagent.pipeline.batch import BATCH_OVERHEAD_BYTES, Batch, Segment, Source
+from logagent.pipeline.batch import BATCH_OVERHEAD_BYTES, Batch, Segment
 
 QUIET_S = 0.25
 """A partition that has sealed nothing for this long does not wait the whole linger for its next lines."""
@@ -10,11 +10,11 @@ QUIET_LINGER_S = 0.005
 
 
 class Accumulator:
-    """The open lines of one topic-partition, per file in order."""
+    """The open lines of one topic-partition. Those of one service and path stay in order, over all its generations."""
 
     def __init__(self, linger_s: float) -> None:
         self._linger_s = linger_s
-        self._files: dict[Source, list[Segment]] = {}
+        self._files: dict[tuple[str, bytes], list[Segment]] = {}
         self._due_s = float("inf")
         self._sealed_s = float("-inf")
         self._timestamp_ms = 0
@@ -32,12 +32,13 @@ class Accumulator:
         return self._due_s
 
     def add(self, segment: Segment, now_s: float, wall_ms: int) -> None:
-        """Take a segment in, behind the others of its file."""
+        """Take a segment in, behind the others of its path."""
         if not self._files:
             quiet = now_s - self._sealed_s > QUIET_S
             self._due_s = now_s + (min(QUIET_LINGER_S, self._linger_s) if quiet else self._linger_s)
             self._timestamp_ms = wall_ms
-        self._files.setdefault(segment.source, []).append(segment)
+        source = segment.source
+        self._files.setdefault((source.service, source.label), []).append(segment)
         self._count(segment, 1)
 
     def seal(self, limit_bytes: int, now_s: float) -> Batch | None:
@@ -71,8 +72,8 @@ class Accumulator:
 
     def _take_round(self, taken: list[Segment], room: int) -> int:
         """One segment of each file while there is room; returns the room left, 0 when the next one does not fit."""
-        for source in list(self._files):
-            segments = self._files[source]
+        for path in list(self._files):
+            segments = self._files[path]
             segment = segments.pop(0)
             self._count(segment, -1)
             head: Segment | None = segment
@@ -86,7 +87,7 @@ class Accumulator:
                 taken.append(head)
                 room -= head.size_bytes
             if not segments:
-                del self._files[source]
+                del self._files[path]
             if room <= 0:
                 return 0
         return room

@@ -152,6 +152,8 @@ class Delivery:
                     self._events.metadata_failed(reason=str(error))
                     gevent.sleep(AGAIN.delay_s(attempt))
                     attempt += 1
+            if attempt:
+                self._events.metadata_back()
             return self._producer
 
     def _build(

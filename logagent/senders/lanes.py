@@ -16,14 +16,17 @@ MIN_FULL_BYTES = 64 * 1024
 
 
 class Lane:
-    """A partition, the broker that leads it, and the greenlets that wait for room in it."""
+    """A partition, the broker that leads it, and the greenlets that wait for room in it.
 
-    __slots__ = ("leader", "partition", "room", "sent_to")
+    `in_job`: a sender has it in hand, from choosing it until its answer is settled; nobody else may choose it.
+    """
+
+    __slots__ = ("in_job", "leader", "partition", "room")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.leader = -1
-        self.sent_to = -1
+        self.in_job = False
         self.room = Event()
 
 
@@ -87,6 +90,6 @@ class Schedule:
     def soon(self, lane: Lane, now_s: float) -> bool:
         """Whether a lane that is not due yet may travel along with a request that leaves now."""
         partition = lane.partition
-        if partition.state is not State.IDLE or partition.alone:
+        if lane.in_job or partition.state is not State.IDLE or partition.alone:
             return False
         return partition.open.due_s - now_s <= self._linger_s * (1.0 - TAKE_ALONG_SHARE)

@@ -183,7 +183,7 @@ class NativeSender:
         partition.open.add(segment, self._clock(), int(self._wall() * 1000))
         self.memory_bytes += segment.memory_bytes
         self._busy[lane] = None
-        if partition.state is State.IDLE:
+        if partition.state is State.IDLE and not lane.in_job:
             full = self._flushing or partition.open.size_bytes >= self._full_bytes()
             if full or was_due_s == float("inf"):
                 self._schedule.push(lane, 0.0 if full else partition.open.due_s)
@@ -295,7 +295,7 @@ class NativeSender:
             if not self.leaders.usable(leader):
                 continue
             lanes = self._schedule.take(leader)
-            lanes = [lane for lane in lanes if lane.partition.state is not State.IN_FLIGHT]
+            lanes = [lane for lane in lanes if not lane.in_job]
             if lanes and not lanes[0].partition.alone:
                 now_s = self._clock()
                 lanes += [
@@ -305,7 +305,7 @@ class NativeSender:
                 ]
             if lanes:
                 for lane in lanes:
-                    lane.partition.state = State.IN_FLIGHT
+                    lane.in_job = True
                     self._spread(lane)
                 yield Job(leader, tuple(lanes))
 
@@ -330,6 +330,7 @@ class NativeSender:
     def _after(self, lane: Lane) -> None:
         """A lane is back from its request."""
         partition = lane.partition
+        lane.in_job = False
         if partition.state is State.IN_FLIGHT:
             # The sender failed in an unforeseen way; whether the broker has the batch is not known.
             partition.unanswered(self._clock())

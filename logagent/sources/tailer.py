@@ -27,6 +27,9 @@ COALESCE_S = 0.02
 ROTATED_POLL_S = 0.25
 LOOK_AGAIN_S = 1.0
 MIN_READ_BYTES = 4096
+MAX_LINES = 16_384
+"""In one chunk: a quarter of a megabyte of empty-looking lines would be tens of megabytes of objects."""
+
 UNFINISHED = "the last line has no end yet"
 READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
 
@@ -150,6 +153,8 @@ class Tailer:
         file.state, file.reason = "rotated", "another file is at its path; waiting for late writes"
         quiet_s = self._clock() - max(file.left_path_s, file.last_growth_s)
         size_bytes = file.size_bytes()
+        if file.scanned_offset < size_bytes:
+            return False  # it has grown since the last look
         if file.read_offset < size_bytes and quiet_s >= self.settings.rotate_wait_s:
             self._last_line(file, size_bytes)
         elif rotation.finished(
@@ -220,8 +225,9 @@ class Tailer:
         if chunk is None:
             file.scanned_offset = offset + len(data)
             return None
-        if lines is not None:
-            chunk = chunk.first(lines)
+        if lines is None:
+            lines = MAX_LINES
+        chunk = chunk.first(lines)
         self._hand_on(file, chunk)
         return chunk
 

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS positions (
     offset      INTEGER NOT NULL,
     head_bytes  INTEGER NOT NULL,
     head_digest BLOB    NOT NULL,
-    updated_s   INTEGER NOT NULL DEFAULT (unixepoch()),
+    updated_s   INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER)),
     PRIMARY KEY (service, identity)
 ) WITHOUT ROWID
 """
@@ -37,7 +37,8 @@ INSERT INTO positions (service, identity, log_path, path, offset, head_bytes, he
 VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (service, identity) DO UPDATE SET
     log_path = excluded.log_path, path = excluded.path, offset = excluded.offset,
-    head_bytes = excluded.head_bytes, head_digest = excluded.head_digest, updated_s = unixepoch()
+    head_bytes = excluded.head_bytes, head_digest = excluded.head_digest,
+    updated_s = CAST(strftime('%s', 'now') AS INTEGER)
 """
 
 

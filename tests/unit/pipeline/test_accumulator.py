@@ -110,8 +110,19 @@ def test_a_line_larger_than_the_limit_is_not_put_behind_other_lines() -> None:
     assert lines_of(open_.seal(1000, 1.0)) == [b"L" * 5000]
 
 
+def test_a_rotated_file_and_its_successor_do_not_take_turns() -> None:
+    open_, old, new = Accumulator(LINGER_S), Source(b"/a.log"), Source(b"/a.log")
+    for source, word in ((old, b"old"), (new, b"new")):
+        for _ in range(20):
+            open_.add(source.segment(*[word] * 10), 1.0, 0)
+
+    sent = [line for _ in range(30) if (batch := open_.seal(1000, 1.0)) for line in lines_of(batch)]
+
+    assert sent == [b"old"] * 200 + [b"new"] * 200
+
+
 def test_files_take_turns_so_that_a_quiet_one_is_not_behind_a_busy_one() -> None:
-    open_, hot, quiet = Accumulator(LINGER_S), Source(), Source()
+    open_, hot, quiet = Accumulator(LINGER_S), Source(b"/hot.log"), Source(b"/quiet.log")
     for number in range(20):
         open_.add(hot.segment(*[b"hot %d" % number] * 10), 1.0, 0)
     open_.add(quiet.segment(b"quiet"), 1.0, 0)

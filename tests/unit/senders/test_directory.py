@@ -8,6 +8,7 @@ import pytest
 
 from logagent.backoff import Backoff
 from logagent.errors import BrokerUnavailable
+from logagent.kafka.metadata import TopicInfo
 from logagent.senders import directory as directory_module
 from logagent.senders.directory import Directory
 from tests.unit.senders.twins import FakeCluster
@@ -129,3 +130,27 @@ def test_a_forgotten_topic_is_not_asked_for_again(rig: Rig) -> None:
     until(lambda: len(rig.cluster.asked) > count)
 
     assert rig.cluster.asked[-1] == ["logs"]
+
+
+def test_a_topic_that_stays_unknown_is_told_once_and_when_it_is_there(rig: Rig) -> None:
+    rig.cluster.topics["logs"] = TopicInfo(3, {})
+    state = rig.directory.topic("logs")
+
+    until(lambda: rig.parked)
+    settle(10)
+    assert rig.parked == [("logs", 3)]
+    assert "does not exist" in state.refusal
+
+    rig.cluster.topics["logs"] = TopicInfo(0, {0: 1})
+    until(lambda: rig.back)
+    settle(5)
+    assert (rig.back, state.refusal) == (["logs"], "")
+
+
+def test_a_refused_topic_is_told_at_the_first_answer(rig: Rig) -> None:
+    rig.cluster.topics["logs"] = TopicInfo(29, {})
+    rig.directory.topic("logs")
+
+    until(lambda: len(rig.cluster.asked) >= 1)
+    until(lambda: rig.parked)
+    assert rig.parked == [("logs", 29)]
