@@ -6,7 +6,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
-CODE := logagent tests bench scripts docs setup.py
+CODE := logagent tests bench scripts setup.py
 PYTEST := $(BIN)/python -m pytest
 
 help: ## show this list
