@@ -37,6 +37,7 @@ class Rig:
             "budget_bytes": 10_000_000,
         } | settings
         self.dead_letter: Path = chosen["dead_letter"]
+        work_turn = chosen.pop("work_turn", nullcontext)
         self.sender = NativeSender(
             SenderSettings(**chosen),  # type: ignore[arg-type]
             cluster,  # type: ignore[arg-type]
@@ -44,7 +45,7 @@ class Rig:
             events=self.told,  # type: ignore[arg-type]
             clock=self.clock,
             wall=lambda: 1_700_000_000.0 + self.skipped_s,
-            work_turn=nullcontext,
+            work_turn=work_turn,
         )
         self.sender.start()
 

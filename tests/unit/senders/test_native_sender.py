@@ -4,7 +4,8 @@
 import base64
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gevent
@@ -696,6 +697,26 @@ def test_lines_that_are_gone_from_the_disk_are_kept_in_their_order(rig: Rig) -> 
     rig.until_acked(gone)
     assert rig.cluster.log("logs", 0).values == [b"1", b"2", b"3", b"4"]
     until(lambda: rig.sender.memory_bytes == 0)
+
+
+def test_a_partition_is_in_one_request_at_a_time(make_rig: MakeRig) -> None:
+    """Others run while a request is put together: what is in hand there must not be chosen for a second one."""
+
+    @contextmanager
+    def slow_turn() -> Iterator[None]:
+        gevent.sleep(0.002)
+        yield
+
+    leaders = dict.fromkeys(range(4), 1)
+    rig = make_rig(FakeCluster({"logs": leaders}), thread_num=4, linger_s=0.002, work_turn=slow_turn)
+    sources = [Source(b"/%d.log" % number) for number in range(4)]
+    for number in range(40):
+        for at, source in enumerate(sources[: 1 + number % 4]):
+            rig.put(source, b"%d" % number, route=Route("logs", at))
+        gevent.sleep(0.001)
+    rig.until_acked(*sources)
+
+    assert rig.cluster.log("logs", 0).values == [b"%d" % number for number in range(40)]
 
 
 def test_a_file_that_fails_in_its_acknowledgement_does_not_hold_other_partitions(make_rig: MakeRig) -> None:
