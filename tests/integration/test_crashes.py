@@ -56,7 +56,7 @@ def test_after_kills_at_any_moment_no_line_is_lost_and_few_are_doubled(
     found = check(ledger, records, faults=KILLS)
     print(f"seed {SEED}: {found}")
     assert not [*found.lost, *found.corrupt, *found.foreign], str(found)
-    assert lines > KILLS * LINES_PER_S
+    assert lines > KILLS * LINES_PER_S // 2
     # Doubled can be what was on its way, what was acknowledged in the second before the kill, and what had piled up
     # before the start and was sent within that second.
     in_flight = KILLS * len(LABELS) * BATCH_BYTES // LINE_BYTES
