@@ -43,6 +43,8 @@ WIRE_BYTES_PER_SENDER = 2 * MIB
 """What a sender may hold encoded at once, the copy that goes onto the wire included."""
 
 MIN_BUDGET_BYTES = 4 * MIB
+RESERVE_BYTES = 6 * MIB
+"""For what grows while the agent runs: descriptors and their objects, stacks of greenlets, the allocator's gaps."""
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> int:
@@ -60,7 +62,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> int:
 
 def budget_bytes(settings: Settings, rss_bytes: int) -> int:
     """How much memory lines may hold on their way; ConfigError when memory_limit leaves too little."""
-    fixed_bytes = rss_bytes + settings.thread_num * WIRE_BYTES_PER_SENDER
+    fixed_bytes = rss_bytes + RESERVE_BYTES + settings.thread_num * WIRE_BYTES_PER_SENDER
     # Half of what is left: the allocator keeps freed memory in pieces, and line objects come and go.
     budget = (settings.agent.memory_limit_bytes - fixed_bytes) // 2
     if budget >= MIN_BUDGET_BYTES:

@@ -214,7 +214,7 @@ def _parse_metadata(answer: bytes, address: str) -> Metadata:
             for name, topic in response.topics.items()
         }
     except (struct.error, ValueError, AttributeError, TypeError) as error:
-        raise ProtocolViolation(address, f"its metadata cannot be understood ({error})") from error
+        raise ProtocolViolation(address, "its metadata cannot be understood") from error
     if not brokers:
         raise BrokerUnavailable(address, "the broker does not know its cluster yet")
     return Metadata(brokers, topics)

@@ -75,6 +75,7 @@ class Delivery:
         self._full_bytes = full_bytes
         self._released = released
         self._connections: dict[tuple[int, int], tuple[Connection, float]] = {}
+        self._failed_s: dict[int, float] = {}
         self._producer: tuple[int, int] | None = None
         self._producer_baton = Baton()
 
@@ -107,6 +108,7 @@ class Delivery:
         except KafkaError as error:
             connection.close()
             self._connections.pop((slot, leader), None)
+            self._failed_s[leader] = self._clock()
             self._leaders.failed(leader, _address(error), _reason(error))
             for lane, _ in batches:
                 lane.partition.unanswered(self._clock())
@@ -126,12 +128,10 @@ class Delivery:
         connection, used_s = self._connections.get((slot, leader), (None, 0.0))
         address = self._directory.brokers.get(leader)
         if connection is not None:
-            # Brokers and what lies between close idle connections; a moved broker has another address.
-            if (
-                self._clock() - used_s < IDLE_CONNECTION_S
-                and connection.address == address
-                and connection.connected
-            ):
+            # Brokers and what lies between close idle connections; a moved broker has another address; and where one
+            # connection failed, the others of that time are dead too.
+            fresh = used_s > max(self._clock() - IDLE_CONNECTION_S, self._failed_s.get(leader, 0.0))
+            if fresh and connection.address == address and connection.connected:
                 return connection
             connection.close()
             del self._connections[slot, leader]

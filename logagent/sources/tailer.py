@@ -199,7 +199,13 @@ class Tailer:
         reason = self._outlet.wait_room(file.route, LOOK_AGAIN_S)
         if reason:
             file.state, file.reason = "waiting", reason
-        return not reason
+        # While this one waited for room, lines of the generation before may have been dropped, to be read again.
+        return not reason and file.is_next()
+
+    def _may_take(self, file: TailedFile, start_offset: int) -> bool:
+        """Whether what `_may_read` found still holds after waiting for a turn."""
+        unmoved = file.read_offset == start_offset and not file.closed
+        return unmoved and file.is_next() and self._outlet.has_room(file.route)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -213,7 +219,7 @@ class Tailer:
         slow = self._disks.is_slow(file.key.device)
         data = self._in_thread(file, count, offset) if slow else None
         with self._turnstile.turn():
-            if not self._outlet.has_room(file.route) or file.read_offset != start_offset or file.closed:
+            if not self._may_take(file, start_offset):
                 return None
             if data is None:
                 data = self._disks.pread(file.key.device, file.descriptor, count, offset)
@@ -260,7 +266,7 @@ class Tailer:
         limit = self.settings.max_line_bytes
         start_offset = file.read_offset
         with self._turnstile.turn():
-            if not self._outlet.has_room(file.route) or file.read_offset != start_offset:
+            if not self._may_take(file, start_offset):
                 return
             data = os.pread(file.descriptor, min(size_bytes - start_offset, limit + 1), start_offset)
             chunk = reader.parse_closed(data, start_offset, limit)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.proofs import prove, put_lines
+from tests.integration.proofs import prove, put_lines, stored_offsets
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
 
@@ -29,6 +29,8 @@ def test_a_second_agent_on_the_same_data_dir_is_refused_and_the_first_goes_on(
     written = put_lines(path, "a", 300)
     first.wait_acked()
     assert first.run_cli("status", "-c", str(first.ini)).returncode == 0
+    saved = {bytes(path): path.stat().st_size}
+    first.wait_for(lambda: stored_offsets(first) == saved, what="the position is on disk")
     first.kill9()
     second.start()  # the lock of a killed agent is no lock
     second.wait_for(lambda: "started as host" in second.said(), what="the second agent starts")
