@@ -1,11 +1,14 @@
 # Every target has its help after two hashes; `make help` shows it.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv kafka-libs lint format test unit integration bench clean
+.PHONY: help demo kafka venv kafka-libs lint format test unit integration bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+DEMO := .cache/demo-venv
+DEMO_STAMP := $(DEMO)/.complete
+VERSION := 3.9.1
 CODE := logagent tests bench scripts setup.py
 PYTEST := $(BIN)/python -m pytest
 
@@ -17,6 +20,18 @@ venv: $(STAMP) ## make .venv with logagent (editable), its tests' and its linter
 $(STAMP): setup.py scripts/venv.sh
 	scripts/venv.sh $(VENV)
 	@touch $@
+
+$(DEMO_STAMP): setup.py scripts/venv.sh
+	@echo "Making an environment for the demo in $(DEMO), once."
+	@mkdir -p $(dir $(DEMO))
+	@scripts/venv.sh $(DEMO) demo
+	@touch $@
+
+demo: $(DEMO_STAMP) ## see it at work: an agent, a writer that rotates, a test broker, a count (ARGS="--seconds 20")
+	@$(DEMO)/bin/python -m logagent demo $(ARGS)
+
+kafka: $(DEMO_STAMP) kafka-libs ## run a real Kafka on loopback until Ctrl-C (VERSION=4.x for another than 3.9)
+	@$(DEMO)/bin/python -m logagent.demo.kafka $(VERSION)
 
 kafka-libs: ## fetch real Kafka brokers into the cache outside the tree (asks before it installs Java or Maven)
 	@scripts/kafka-libs.sh

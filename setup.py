@@ -11,7 +11,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "logagent" / "__init__.py
 assert VERSION, "logagent/__init__.py names no version"
 README = HERE / "README.md"
 
-TEST = ["confluent-kafka>=2.5", "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3"]
+DEMO = ["confluent-kafka>=2.5"]
+TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3"]
 LINT = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
 
 setup(
@@ -35,6 +36,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["logagent", "logagent.*"]),
+    data_files=[("share/man/man1", ["man/logagent.1"])],
     install_requires=[
         "click>=8.1",
         "configobj>=5.0.8",
@@ -46,7 +48,7 @@ setup(
         "rich>=13.7",
         "setuptools<82",  # pykafka imports pkg_resources, which newer ones no longer have
     ],
-    extras_require={"test": TEST, "lint": LINT, "dev": TEST + LINT},
+    extras_require={"demo": DEMO, "test": TEST, "lint": LINT, "dev": TEST + LINT},
     entry_points={"console_scripts": ["logagent = logagent.__main__:main"]},
     zip_safe=False,
 )

@@ -79,3 +79,11 @@ class ProtocolViolation(KafkaError):
 
 class StateError(LogagentError):
     """What must survive cannot be read or written."""
+
+
+class DemoFailed(LogagentError):
+    """The demo, or the broker that it starts, cannot go on."""
+
+
+class KafkaMissing(DemoFailed):
+    """The machine cannot run a real broker; the text says what to do about it."""

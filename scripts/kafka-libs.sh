@@ -7,7 +7,7 @@ set -eu
 
 here=$(dirname "$0")
 cache=${LOGAGENT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/logagent}
-[ $# -gt 0 ] || set -- 3.9.1 4.1.1 # the versions of tests/support/kafka.py
+[ $# -gt 0 ] || set -- 3.9.1 4.1.1 # the versions of logagent/demo/kafka_node.py
 copy=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
 work=
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT

@@ -25,6 +25,7 @@ ONLY_IMPORTER = {
     "inotify_simple": "logagent/sources/watcher.py",
     "prometheus_client": "logagent/ops/metrics.py",
     "sqlite3": "logagent/state/database.py",
+    "confluent_kafka": "logagent/demo/clients.py",
 }
 
 # Nothing of one machine belongs into the tree: its paths, hosts of package registries and their mirrors.

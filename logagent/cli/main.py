@@ -10,7 +10,7 @@ from logagent.cli.common import Exit
 from logagent.errors import ConfigError, DataDirLocked, LogagentError
 from logagent.ops.shown import printable
 
-COMMANDS = ("run", "check", "status")
+COMMANDS = ("init", "check", "run", "status", "demo", "completion")
 
 
 class _Commands(click.Group):
@@ -26,7 +26,11 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: logagent init --kafka localhost:9092 && logagent check && logagent run",
+)
 @click.version_option(__version__, prog_name="logagent", message="%(prog)s %(version)s")
 def main() -> None:
     """Ship log files to Kafka without losing a line.
