@@ -18,13 +18,19 @@ from logagent.errors import ConfigError
 SCHEMA = 1
 
 
-@click.command(epilog="Example: logagent check -c /etc/logagent/logagent.ini")
+@click.command(
+    short_help="Print the settings in force, or every fault.",
+    epilog="""Example: logagent check -c /etc/logagent/logagent.ini
+
+    Exit codes: 0 the agent would start with it, 2 something is wrong with it. `logagent init` writes a first
+    configuration.""",
+)
 @config_option
 @json_option
 def check(config: str | None, as_json: bool) -> int:
-    """Print the settings in force and where each comes from.
+    """Print the settings in force and where each comes from, or every fault of the configuration.
 
-    If something is wrong with the configuration, print every fault and exit with 2.
+    It writes nothing and asks nobody, neither Kafka nor the running agent.
     """
     try:
         settings = load(config)

@@ -33,6 +33,8 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "-c",
         "--config",
         metavar="FILE",
+        # Only for completion: ini.load says better what is wrong with a file.
+        type=click.Path(readable=False),
         help="The configuration. Without it: $LOGAGENT_CONFIG, ./logagent.ini, /etc/logagent/logagent.ini.",
     )(command)
 

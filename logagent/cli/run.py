@@ -12,10 +12,14 @@ from logagent.ops.shown import printable
 
 
 @click.command(
+    short_help="Ship the log files, until stopped.",
     epilog="""Example: logagent run -c /etc/logagent/logagent.ini
 
     SIGTERM and SIGINT stop the agent once it has sent what it read; SIGHUP makes it read its configuration
-    again."""
+    again.
+
+    Exit codes: 0 stopped as asked, 1 failed, 2 the configuration is wrong, 4 another agent works on the same
+    data_dir.""",
 )
 @config_option
 def run(config: str | None) -> int:
@@ -26,7 +30,10 @@ def run(config: str | None) -> int:
         for sentence in settings.warnings:
             warn(sentence)
     if not settings.entries:
-        expected = "it names no service; expected at least one [[name]] with log_path and topic"
+        expected = (
+            "it names no service; expected at least one [[name]] with log_path and topic"
+            " (logagent init --output FILE proposes some)"
+        )
         raise ConfigError((Fault(str(settings.ini_path), "services", "", "", expected),))
     return agent.run(settings, say if sys.stdout.isatty() else say_nothing)
 

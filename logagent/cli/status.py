@@ -27,13 +27,19 @@ BROKER_COLUMNS = {"broker": "id", "address": "address"}
 STATE_COLUMNS = {"state": "state", "reason": "reason"}
 
 
-@click.command(epilog="Example: logagent status -c /etc/logagent/logagent.ini --json")
+@click.command(
+    short_help="Print how the running agent is.",
+    epilog="""Example: logagent status -c /etc/logagent/logagent.ini --json
+
+    Exit codes: 0 all is well, 2 the configuration is wrong, 3 no agent runs, 5 one runs and something is
+    wrong.""",
+)
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> int:
     """Print what the running agent reads, how far it is, and what is wrong.
 
-    Exits with 3 if no agent runs, with 5 if one runs and something is wrong.
+    It asks the agent that works on the data_dir of the configuration.
     """
     settings = load(config)
     try:

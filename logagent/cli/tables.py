@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables for people and plain columns for scripts. Only for commands that print them: the agent does without rich."""
 
+import os
 from collections.abc import Iterable, Sequence
 
 import click
@@ -16,7 +17,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     if not cells:
         return
-    console = Console(highlight=False)
+    # Without colours rich would still print bold; NO_COLOR means no escape codes here.
+    console = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if not console.is_terminal:
         click.echo("\n".join(_plain(title, columns, cells)))
         return

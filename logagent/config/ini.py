@@ -41,7 +41,10 @@ def find(option: str | None, environ: Mapping[str, str]) -> Path:
     for candidate in (Path("logagent.ini"), SYSTEM_PATH):
         if candidate.exists():
             return candidate
-    expected = "no such file, nor ./logagent.ini; expected one of the two, -c FILE or $LOGAGENT_CONFIG"
+    expected = (
+        "no such file, nor ./logagent.ini; expected one of them, -c FILE or $LOGAGENT_CONFIG"
+        " (logagent init writes one)"
+    )
     raise ConfigError((Fault(str(SYSTEM_PATH), "", "", "", expected),))
 
 

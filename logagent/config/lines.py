@@ -122,7 +122,10 @@ def read_value(rest: str, key: str) -> tuple[str | None, str]:
         if "'" in value and '"' in value:
             return None, "expected no # in a value that contains both kinds of quotes"
         quote = "'" if '"' in value else '"'
-        return None, f"expected a value that contains # in quotes, as in {key} = {quote}{value}{quote}"
+        example = f"{key} = {quote}{value}{quote}"
+        # The value may hold what some take for the end of a line; a fault is one line.
+        example = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in example)
+        return None, f"expected a value that contains # in quotes, as in {example}"
     return value, ""
 
 

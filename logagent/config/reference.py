@@ -56,16 +56,20 @@ def sample() -> str:
     return "\n".join(parts)
 
 
-def _sample_key(key: Key) -> str:
+def comment(key: Key) -> str:
+    """What stands above the key in an INI file."""
     facts = [key.sentence, f"{_capital(key.kind.expected)}."]
     if key.default is None and key.default_words:
         facts.append(f"Default: {key.default_words}.")
-    comment = textwrap.fill(
+    return textwrap.fill(
         " ".join(facts), 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
     )
+
+
+def _sample_key(key: Key) -> str:
     if key.sample is not None:
-        return f"{comment}\n{key.name} = {key.sample}".rstrip() + "\n"
-    return f"{comment}\n# {key.name} = {key.default or ''}".rstrip() + "\n"
+        return f"{comment(key)}\n{key.name} = {key.sample}".rstrip() + "\n"
+    return f"{comment(key)}\n# {key.name} = {key.default or ''}".rstrip() + "\n"
 
 
 def reference_page() -> str:

@@ -53,7 +53,8 @@ def test_without_services_nothing_is_started(
     ended = logagent("run", "-c", path)
     assert (ended.code, started) == (2, [])
     assert ended.err == (
-        f"{path}: [services]: it names no service; expected at least one [[name]] with log_path and topic\n"
+        f"{path}: [services]: it names no service; expected at least one [[name]] with log_path and topic"
+        " (logagent init --output FILE proposes some)\n"
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from logagent.config import ini
@@ -329,6 +329,7 @@ LINES = st.sampled_from(
 )
 
 
+@example(content="topic==\u2028/var/log/x#\x85".encode())
 @given(
     st.one_of(
         st.binary(),
