@@ -43,12 +43,16 @@ WIRE_BYTES_PER_SENDER = 2 * MIB
 """What a sender may hold encoded at once, the copy that goes onto the wire included."""
 
 MIN_BUDGET_BYTES = 4 * MIB
+SPARE_DESCRIPTORS = 256
+"""For connections, the database and the doors; log files may have the rest."""
+
 RESERVE_BYTES = 6 * MIB
 """For what grows while the agent runs: descriptors and their objects, stacks of greenlets, the allocator's gaps."""
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> int:
     """Run the agent until it is told to stop; returns its exit code. `say` tells a person at the terminal."""
+    _raise_descriptor_limit()
     data_dir = DataDir(settings.agent.data_dir)
     try:
         handle = log.configure(
@@ -148,7 +152,13 @@ class Agent:
 
     def _collector_settings(self, host_id: str) -> CollectorSettings:
         files = self.settings.files
-        return CollectorSettings(host_id, files.start_at, files.rescan_s, self.settings.path_rules.refusal)
+        return CollectorSettings(
+            host_id,
+            files.start_at,
+            files.rescan_s,
+            self.settings.path_rules.refusal,
+            max_files=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS),
+        )
 
     def _tail_settings(self) -> TailSettings:
         return TailSettings(self.settings.files.max_line_bytes, self.settings.files.rotate_wait_s)
@@ -213,7 +223,6 @@ class Agent:
     def _start(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             gevent.signal_handler(number, self._on_signal, number)
-        _raise_descriptor_limit()
         self._events.agent_started(
             version=__version__, host_id=self._view.host_id, data_dir=self.settings.agent.data_dir
         )
@@ -282,8 +291,16 @@ class Agent:
         while not self._sender.empty and clock.monotonic() < deadline_s:
             gevent.sleep(DRAIN_LOOK_S)
         self._sender.stop()
-        self._book.save()
+        saved = self._book.save()
         self._admin.stop()
+        for file, lost_bytes in self._view.deleted_bytes():
+            reason = "deleted while it waited"
+            self._events.bytes_lost(
+                service=file.service, path=file.label, lost_bytes=lost_bytes, reason=reason
+            )
+            self._say(f"lost {lost_bytes} bytes of {shown(file.label)}: it was deleted before they were sent")
+        if not saved:
+            self._say(f"positions could not be saved, lines will come again: {self._book.failure}")
         unacked_bytes = self._view.unacked_bytes()
         self._events.agent_stopped(unacked_bytes=unacked_bytes)
         rest = (

@@ -42,6 +42,8 @@ class AgentView:
             reasons.append(f"Kafka does not answer: {self.sender.directory.failure}")
         reasons += self.sender.leaders.troubles()
         reasons += self.sender.topic_reasons()
+        reasons += self.sender.partition_reasons()
+        reasons += self.sender.dead_letter_reasons()
         if self.book.failure:
             reasons.append(self.book.failure)
         if self.reload_fault:
@@ -86,6 +88,12 @@ class AgentView:
         now = self.state()
         for state in STATES:
             yield GaugeSample("logagent_state", {"state": state}, float(state == now))
+
+    def deleted_bytes(self) -> Iterator[tuple[TailedFile, int]]:
+        """Files that are deleted and not all acknowledged, with how many bytes go when they are closed."""
+        for file in self._files():
+            if not file.closed and file.links() == 0 and _lag_bytes(file):
+                yield file, _lag_bytes(file)
 
     def unacked_bytes(self) -> int:
         """Bytes that were read and are not acknowledged."""

@@ -30,10 +30,15 @@ class Render:
     key: str
     encode_headers: HeaderEncoder = field(compare=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether values are the lines themselves and there are no headers: nothing is done per line."""
+        return self.format == "raw" and self.headers == "none"
+
     def segment(self, source: Source, chunk: Chunk, read_at_ms: int) -> Segment:
         """The chunk as a segment of this file, read at `read_at_ms` (since 1970)."""
         key = {"none": None, "service": self.service.encode(), "path": self.path}[self.key]
-        if self.format == "raw" and self.headers == "none":
+        if self.plain:
             return Segment(
                 source, chunk.start_offset, chunk.end_offset, chunk.values, starts=chunk.starts, key=key
             )

@@ -78,6 +78,7 @@ class Delivery:
         self._failed_s: dict[int, float] = {}
         self._producer: tuple[int, int] | None = None
         self._producer_baton = Baton()
+        self.dead_letter_failure = ""
 
     def close(self) -> None:
         """Close every connection."""
@@ -228,7 +229,10 @@ class Delivery:
         self._released(segment.memory_bytes)
         source = segment.source
         source.acks.advance()
-        source.acked(len(segment.values), segment.end_offset - segment.start_offset)
+        lines = len(segment.values)
+        # The tracker keeps the segment while an older one of its file is on its way; its lines need not stay.
+        segment.values, segment.starts, segment.headers = (), None, None
+        source.acked(lines, segment.end_offset - segment.start_offset)
 
     def _bury(self, segment: Segment, topic: str, code: int) -> None:
         """Write a refused record to the dead-letter file, however long that takes; only then its file moves on."""
@@ -249,11 +253,13 @@ class Delivery:
                 in_thread(dead_letter.append, self._settings.dead_letter, record)
                 break
             except OSError as error:
+                self.dead_letter_failure = f"{self._settings.dead_letter} cannot be written: {error.strerror}"
                 self._events.dead_letter_failed(
                     path=os.fsencode(self._settings.dead_letter), error=str(error)
                 )
                 gevent.sleep(DEAD_LETTER_AGAIN.delay_s(attempt))
                 attempt += 1
+        self.dead_letter_failure = ""
         self._events.dead_letter_back(path=os.fsencode(self._settings.dead_letter))
         self._events.record_dead_lettered(
             service=record.service,

@@ -25,6 +25,7 @@ from logagent.senders.partition import Partition, State
 from logagent.spawn import Spawner
 
 STALL_CHECK_S = 1.0
+MAX_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,17 @@ class NativeSender:
         refused = {state.refusal for state in self.directory.topics.values() if state.attempts > 1}
         return sorted(parked | refused)
 
+    def dead_letter_reasons(self) -> list[str]:
+        """Why refused records cannot be put aside, for health and status."""
+        failure = self._delivery.dead_letter_failure
+        return [failure] if failure else []
+
+    def partition_reasons(self) -> list[str]:
+        """Why partitions in use get no acknowledgements, for health and status."""
+        now_s = self._clock()
+        failing = [lane for lane in self._lanes.values() if lane.leader < 0 or lane.partition.failing(now_s)]
+        return sorted({self._why_full(lane) for lane in failing})[:MAX_REASONS]
+
     # -- the side that reads ------------------------------------------------------------------------------------------
 
     def has_room(self, route: Route) -> bool:
@@ -209,7 +221,12 @@ class NativeSender:
             if route.partition is None:
                 route.partition = route.partition_key % len(topic.leaders)
             return route.partition
-        return self._next_partition.get(route.topic, 0) % len(topic.leaders)
+        first, count = self._next_partition.get(route.topic, 0), len(topic.leaders)
+        for number in ((first + step) % count for step in range(count)):
+            lane = self._lanes.get((route.topic, number))
+            if topic.leaders.get(number, -1) >= 0 and (lane is None or self._room_in(lane)):
+                return number
+        return first % count
 
     def _spread(self, lane: Lane) -> None:
         """A batch leaves: with round_robin or random the next one of its topic goes to another partition."""
@@ -223,7 +240,7 @@ class NativeSender:
         partition = lane.partition
         if partition.open.size_bytes >= self._full_bytes() or partition.failing(self._clock()):
             return False
-        if self.leaders.trouble(lane.leader):
+        if self.leaders.trouble(lane.leader) or self._delivery.dead_letter_failure:
             return False
         # A partition that holds nothing may always take one chunk, so that a busy neighbour cannot shut it out.
         return self.memory_bytes < self._settings.budget_bytes or partition.empty
@@ -239,11 +256,11 @@ class NativeSender:
 
     def _why_full(self, lane: Lane) -> str:
         partition = lane.partition
-        if partition.parked_reason:
-            return partition.parked_reason
-        leader = self.leaders.trouble(lane.leader)
-        if leader:
-            return leader
+        if partition.parked_reason or self._delivery.dead_letter_failure:
+            return partition.parked_reason or self._delivery.dead_letter_failure
+        trouble = self.leaders.trouble(lane.leader)
+        if trouble:
+            return f"{partition.topic}-{partition.number}: {trouble}" if lane.leader < 0 else trouble
         if partition.failing(self._clock()):
             waited_s = self._clock() - partition.unacked_since_s
             return f"{partition.topic}-{partition.number} has not acknowledged for {waited_s:.0f} s"

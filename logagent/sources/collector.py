@@ -36,6 +36,7 @@ class CollectorSettings:
     start_at: str
     rescan_s: float
     refusal: Refusal
+    max_files: int = 1_000_000
 
 
 class Collector:
@@ -124,8 +125,7 @@ class Collector:
         for file in list(state.files):
             self._drop(file)
         self._watches.uncover(state)
-
-    # -- looking ------------------------------------------------------------------------------------------------------
+        self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
 
     def _scan(self, state: EntryFiles) -> None:
         """Look for everything that the entry names."""
@@ -136,8 +136,9 @@ class Collector:
             found = discovery.scan(state.pattern)
         if not state.scanned:
             self._find_renamed(state, found.paths)
+        state.forget_refused(found.directories - found.unreadable.keys())
         for path, reason in found.unreadable.items():
-            self._refuse(state, path, reason)
+            self._refuse(state, path, f"the directory cannot be read: {reason}")
         for path in found.paths:
             self._check(state, path)
         here = set(found.paths)
@@ -145,7 +146,7 @@ class Collector:
             if file.left_path_s is None and file.path not in here:
                 self._check(state, file.path)
         state.scanned = True
-        if not found.paths and not state.missing_told:
+        if not found.paths and not found.unreadable and not state.missing_told:
             state.missing_told = True
             self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
 
@@ -162,6 +163,7 @@ class Collector:
         if held is not None:
             fate = rotation.fate(held.key, key)
             if fate is Fate.SAME:
+                state.refused.pop(path, None)
                 return
             if fate is Fate.GONE:
                 self._leave(held)
@@ -209,7 +211,10 @@ class Collector:
             self._refuse(state, path, str(error))
             return
         service = state.entry.service
-        if (service, opened.key) in self.files:
+        full = len(self.files) >= self.settings.max_files
+        if full:
+            self._refuse(state, path, "more files than this process may open (LimitNOFILE) are being read")
+        if full or (service, opened.key) in self.files:
             os.close(opened.descriptor)
             return
         if held is not None:
@@ -240,8 +245,6 @@ class Collector:
         before.caught_up.clear()
         self._feeder.wake(before)
         return before
-
-    # -- a file's beginning and end -----------------------------------------------------------------------------------
 
     def _where_to_begin(self, state: EntryFiles, path: bytes, opened: Opened) -> tuple[int, bytes]:
         """The offset at which reading begins, and the label of the file."""
@@ -376,12 +379,8 @@ class Collector:
             return None
 
     def _lost(self, file: TailedFile, lost_bytes: int) -> None:
-        self._events.bytes_lost(
-            service=file.service,
-            path=file.label,
-            lost_bytes=lost_bytes,
-            reason="truncated before it was sent",
-        )
+        reason = "truncated before it was sent"
+        self._events.bytes_lost(service=file.service, path=file.label, lost_bytes=lost_bytes, reason=reason)
 
     def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
         if lines:
@@ -389,9 +388,9 @@ class Collector:
         if file.closed and not file.acks.pending and self._draining.get((file.service, file.key)) is file:
             del self._draining[file.service, file.key]
         successor = self.files.get((file.service, file.key))
-        # A file that was dropped and is read again has its position noted by its heir.
-        if not file.retired and (successor is None or successor is file or successor is file.heir):
-            self._book.touch(file)
+        # A file that was dropped and is read again, however often, has its position noted by its last heir.
+        if not file.retired and (successor is None or successor is file.holder):
+            self._book.touch(file.holder)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""

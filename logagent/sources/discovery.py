@@ -55,7 +55,7 @@ class Pattern:
 
     def matches(self, path: bytes) -> bool:
         """Whether the path is one that this pattern names."""
-        return self._regex.match(path) is not None
+        return self._regex.match(path) is not None or path == self.path
 
 
 @dataclass(slots=True)
@@ -72,6 +72,9 @@ def scan(pattern: Pattern) -> Found:
     found = Found([], set(), {})
     depth = len([part for part in pattern.base.split(b"/") if part])
     _walk(pattern.base, pattern.parts[depth:], found, MAX_DEPTH)
+    if os.path.lexists(pattern.path):
+        found.paths.append(pattern.path)  # its name has characters that also make globs
+        found.directories.add(os.path.dirname(pattern.path))
     found.paths = sorted(set(found.paths))
     return found
 
@@ -94,8 +97,19 @@ def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) 
             hidden = entry.name.startswith(b".") and not head.startswith(b".")
             if not hidden and name.fullmatch(entry.name):
                 _take(entry.path, rest, found, depth)
-    elif os.path.lexists(os.path.join(directory, head)):
+    elif _exists(directory, head, found):
         _take(os.path.join(directory, head), rest, found, depth)
+
+
+def _exists(directory: bytes, name: bytes, found: Found) -> bool:
+    try:
+        os.lstat(os.path.join(directory, name))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        found.unreadable[directory] = str(error.strerror)
+        return False
+    return True
 
 
 def _walk_any_depth(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:

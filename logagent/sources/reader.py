@@ -19,6 +19,9 @@ def parse(data: bytes, start_offset: int, max_line_bytes: int) -> Chunk:
     Lines end with one newline; one carriage return before it goes too. Lines of only white space are covered but not
     listed. Longer lines than `max_line_bytes` are cut and counted. All other bytes are passed through as they are.
     """
+    if not data or data.isspace():
+        # A quarter of a megabyte of blank lines would be a quarter of a million objects.
+        return Chunk(start_offset, start_offset + data.rfind(b"\n") + 1, [])
     values = data.split(b"\n")
     rest = values.pop()
     end_offset = start_offset + len(data) - len(rest)

@@ -65,6 +65,12 @@ class Sweeper:
             state.rescan_planned = True
             self._spawner.once("files-rescan", self._rescan, state)
 
+    def rescan_service(self, service: str) -> None:
+        """Look at all entries of a service."""
+        for state in self._entries.values():
+            if state.entry.service == service:
+                self.rescan_soon(state)
+
     def _rescan(self, state: EntryFiles) -> None:
         gevent.sleep(RESCAN_DELAY_S)
         if self._entries.get(state.entry.id) is state:

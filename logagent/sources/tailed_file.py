@@ -52,6 +52,7 @@ class TailedFile:
     predecessor: "TailedFile | None" = None
     acks: AckTracker = field(init=False)
     scanned_offset: int = field(init=False)
+    found_s: float = field(init=False)
     line_bytes: int = LINE_BYTES_GUESS
     left_path_s: float | None = None
     closed: bool = False
@@ -67,6 +68,7 @@ class TailedFile:
     def __post_init__(self) -> None:
         self.acks = AckTracker(self.read_offset)
         self.scanned_offset = self.read_offset
+        self.found_s = self.last_growth_s
 
     def position(self) -> Position:
         """Up to where it is acknowledged now (`state.positions.Positioned`)."""
@@ -104,6 +106,11 @@ class TailedFile:
         self.caught_up.clear()
         self.on_rewind(self)
 
+    @property
+    def holder(self) -> "TailedFile":
+        """Who reads the file now: this object, or the last of its heirs."""
+        return self if self.heir is None else self.heir.holder
+
     def is_same_as(self, file: "TailedFile") -> bool:
         """Whether `file`, under the same inode, holds the lines of this one that are on their way."""
         data = os.pread(file.descriptor, HEAD_BYTES, 0)
@@ -116,15 +123,24 @@ class TailedFile:
         heir.acks = self.acks
         heir.advance(self.acks.end_offset)
 
-    def is_next(self) -> bool:
-        """Whether the generation before this one, if any, is read to its end."""
+    def is_next(self, now_s: float, late_s: float) -> bool:
+        """Whether the generation before this one, if any, is read to its end.
+
+        For `late_s` after this one was found, what is still written to the one before counts too: a writer that has not
+        noticed the rotation wrote it before whatever stands here.
+        """
         before = self.predecessor
         if before is None:
             return True
         if not before.caught_up.is_set():
             return False
-        if before.closed or not before.acks.pending:
+        late = now_s - self.found_s < late_s
+        if before.closed or before.retired or not (late or before.acks.pending):
             self.predecessor = None  # nothing of it can come back to be read again
+        elif late and before.scanned_offset < before.size_bytes():
+            before.caught_up.clear()
+            before.on_rewind(before)
+            return False
         return True
 
     def advance(self, offset: int) -> None:
@@ -136,6 +152,10 @@ class TailedFile:
         if self.closed:
             return self.acks.acked_offset
         return os.fstat(self.descriptor).st_size
+
+    def links(self) -> int:
+        """How many names the file has; 0 = it was deleted and lives only as long as the descriptor."""
+        return os.fstat(self.descriptor).st_nlink
 
     def grow_head(self) -> None:
         """Hash the first bytes again while there are fewer of them than a whole head."""

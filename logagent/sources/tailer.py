@@ -27,8 +27,9 @@ COALESCE_S = 0.02
 ROTATED_POLL_S = 0.25
 LOOK_AGAIN_S = 1.0
 MIN_READ_BYTES = 4096
-MAX_LINES = 16_384
-"""In one chunk: a quarter of a megabyte of empty-looking lines would be tens of megabytes of objects."""
+MAX_LINES = 4096
+MAX_RENDERED_LINES = 1024
+"""In one chunk, raw and with a form of their own: short lines cost far more as objects, and in time, than as bytes."""
 
 UNFINISHED = "the last line has no end yet"
 READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
@@ -92,13 +93,18 @@ class Tailer:
 
     def _sip(self, file: TailedFile) -> bool:
         """One read, to the end of the file; False when there is more to do than that."""
-        waits = not file.is_next() or file.left_path_s is not None or self._disks.is_slow(file.key.device)
+        waits = (
+            not self._is_next(file) or file.left_path_s is not None or self._disks.is_slow(file.key.device)
+        )
         if waits or not self._limiter_of(file.service).unlimited or not self._outlet.has_room(file.route):
             return False
         file.dirty = False
         offset = _look_offset(file)
+        count = _read_bytes(file, offset)
         try:
-            data = self._disks.pread(file.key.device, file.descriptor, reader.READ_BYTES, offset)
+            data = self._disks.pread(file.key.device, file.descriptor, count, offset)
+            if not self._is_next(file):
+                return False
             size_bytes = offset + len(data) if data else file.size_bytes()
             if rotation.truncated(file.read_offset, size_bytes):
                 self._on_truncated(file, size_bytes)
@@ -110,7 +116,7 @@ class Tailer:
             return False
         file.caught_up.set()
         file.state, file.reason = "idle", "" if file.read_offset == size_bytes else UNFINISHED
-        return file.scanned_offset >= size_bytes and len(data) < reader.READ_BYTES
+        return file.scanned_offset >= size_bytes and len(data) < count
 
     def tail(self, file: TailedFile) -> None:
         """Read until the file has nothing more for now (it is started again when it grows) or is let go for good."""
@@ -143,6 +149,11 @@ class Tailer:
 
     def _rest(self, file: TailedFile) -> bool:
         """At the end of the file: wait a little. True when the greenlet may end."""
+        before = file.predecessor
+        if before is not None and not self._is_next(file):
+            # Empty so far, but whoever comes after this file waits for what was before it as well.
+            before.caught_up.wait(timeout=LOOK_AGAIN_S)
+            return False
         file.caught_up.set()
         if file.left_path_s is None:
             gevent.sleep(COALESCE_S)
@@ -192,7 +203,7 @@ class Tailer:
 
     def _may_read(self, file: TailedFile) -> bool:
         before = file.predecessor
-        if before is not None and not file.is_next():
+        if before is not None and not self._is_next(file):
             file.state, file.reason = "waiting", "the file that was rotated away is read first"
             before.caught_up.wait(timeout=LOOK_AGAIN_S)
             return False
@@ -200,19 +211,22 @@ class Tailer:
         if reason:
             file.state, file.reason = "waiting", reason
         # While this one waited for room, lines of the generation before may have been dropped, to be read again.
-        return not reason and file.is_next()
+        return not reason and self._is_next(file)
+
+    def _is_next(self, file: TailedFile) -> bool:
+        return file.is_next(self._clock(), self.settings.rotate_wait_s)
 
     def _may_take(self, file: TailedFile, start_offset: int) -> bool:
         """Whether what `_may_read` found still holds after waiting for a turn."""
         unmoved = file.read_offset == start_offset and not file.closed
-        return unmoved and file.is_next() and self._outlet.has_room(file.route)
+        return unmoved and self._is_next(file) and self._outlet.has_room(file.route)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, file: TailedFile, lines: int | None) -> Chunk | None:
         """Read and hand on at most `lines` lines (None = as many as one read holds); None when no line was complete."""
         start_offset, offset = file.read_offset, _look_offset(file)
-        count = reader.READ_BYTES
+        count = _read_bytes(file, offset)
         if lines is not None and offset == start_offset:
             scanned_bytes = file.scanned_offset - start_offset
             count = min(count, scanned_bytes + max(MIN_READ_BYTES, lines * file.line_bytes * 5 // 4))
@@ -223,6 +237,8 @@ class Tailer:
                 return None
             if data is None:
                 data = self._disks.pread(file.key.device, file.descriptor, count, offset)
+            if not self._is_next(file):
+                return None
             return self._take(file, data, offset, lines)
 
     def _take(self, file: TailedFile, data: bytes, offset: int, lines: int | None) -> Chunk | None:
@@ -231,9 +247,8 @@ class Tailer:
         if chunk is None:
             file.scanned_offset = offset + len(data)
             return None
-        if lines is None:
-            lines = MAX_LINES
-        chunk = chunk.first(lines)
+        most = _max_lines(file)
+        chunk = chunk.first(most if lines is None else min(lines, most))
         self._hand_on(file, chunk)
         return chunk
 
@@ -303,3 +318,17 @@ def _look_offset(file: TailedFile) -> int:
     """Where to read next: after a long unfinished line only what is new, after a short one all of it again."""
     short_bytes = reader.READ_BYTES // 16
     return file.read_offset if file.scanned_offset - file.read_offset <= short_bytes else file.scanned_offset
+
+
+def _max_lines(file: TailedFile) -> int:
+    return MAX_LINES if file.render.plain else MAX_RENDERED_LINES
+
+
+def _read_bytes(file: TailedFile, offset: int) -> int:
+    """How much to read at `offset`: not many more lines than may be taken at once; of an unfinished line, all."""
+    if offset > file.read_offset:
+        return reader.READ_BYTES
+    scanned_bytes = file.scanned_offset - offset
+    return min(
+        reader.READ_BYTES, scanned_bytes + max(MIN_READ_BYTES, _max_lines(file) * file.line_bytes * 5 // 4)
+    )

@@ -2,7 +2,7 @@
 """Turns inotify's events on directories into news about files and entries."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from logagent.config.services import Entry
@@ -27,6 +27,11 @@ class EntryFiles:
     refused: dict[bytes, str] = field(default_factory=dict)
     directories: set[bytes] = field(default_factory=set)
     files: dict[TailedFile, None] = field(default_factory=dict)
+
+    def forget_refused(self, paths: Iterable[bytes]) -> None:
+        """What hindered these is over."""
+        for path in paths:
+            self.refused.pop(path, None)
 
 
 class Watches:

@@ -51,6 +51,7 @@ class Database:
             # Made with its mode before SQLite opens it: the files of the write-ahead log take over the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             path.chmod(0o600)
+            self._status = path.stat()
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -75,6 +76,8 @@ class Database:
             for p in positions
         ]
         try:
+            if not os.path.samestat(self._status, self._path.stat()):
+                raise StateError(f"{self._path}: it was replaced while the agent runs; restart the agent")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(_SAVE, rows)
@@ -82,7 +85,7 @@ class Database:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StateError(f"{self._path}: cannot be written: {error}") from error
 
     def close(self) -> None:

@@ -521,7 +521,7 @@ def test_a_broker_that_left_the_cluster_is_not_probed_for_ever(make_rig: MakeRig
 
 def test_a_partition_without_a_leader_waits_for_one(make_rig: MakeRig) -> None:
     rig = make_rig(FakeCluster({"logs": {0: -1}}))
-    assert rig.sender.wait_room(Route("logs", 0), 0.05) == "the partition has no leader"
+    assert rig.sender.wait_room(Route("logs", 0), 0.05) == "logs-0: the partition has no leader"
 
     rig.cluster.topics |= FakeCluster({"logs": {0: 1}}).topics
 
@@ -697,6 +697,43 @@ def test_lines_that_are_gone_from_the_disk_are_kept_in_their_order(rig: Rig) -> 
     rig.until_acked(gone)
     assert rig.cluster.log("logs", 0).values == [b"1", b"2", b"3", b"4"]
     until(lambda: rig.sender.memory_bytes == 0)
+
+
+def test_round_robin_goes_round_partitions_without_a_leader(make_rig: MakeRig) -> None:
+    rig = make_rig(FakeCluster({"logs": {0: 1, 1: -1, 2: 1}}), partitioner="round_robin")
+    source = Source()
+    for number in range(6):
+        rig.put(source, b"%d" % number)
+        rig.until_acked(source)
+
+    assert sorted(rig.cluster.log("logs", 0).values + rig.cluster.log("logs", 2).values) == [
+        b"%d" % n for n in range(6)
+    ]
+
+
+def test_while_a_refused_record_cannot_be_put_aside_nothing_more_is_taken(
+    make_rig: MakeRig, tmp_path: Path
+) -> None:
+    rig = make_rig(dead_letter=tmp_path)
+    rig.cluster.judge = lambda sent: 10 if sent.values == [b"bad"] else None
+    source = Source()
+    rig.put(source, b"bad")
+
+    until(lambda: rig.sender.dead_letter_reasons())
+    assert "cannot be written" in rig.sender.dead_letter_reasons()[0]
+    assert "cannot be written" in rig.sender.wait_room(Route("logs", 0), 0.01)
+    assert rig.offer(source, b"good") is None
+
+
+def test_a_partition_that_gets_no_acknowledgements_is_a_reason(rig: Rig) -> None:
+    rig.cluster.judge = lambda _sent: 19
+    rig.put(Source(), b"line")
+    until(lambda: rig.cluster.sent)
+    assert rig.sender.partition_reasons() == []
+
+    rig.skip(6)
+
+    assert "logs-0 has not acknowledged for" in rig.sender.partition_reasons()[0]
 
 
 def test_a_partition_is_in_one_request_at_a_time(make_rig: MakeRig) -> None:

@@ -4,6 +4,7 @@
 import gc
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -1245,3 +1246,99 @@ def test_writes_to_a_thousand_files_are_all_delivered(bench: Bench, tmp_path: Pa
 
     until(lambda: len(bench.outlet.lines()) == 2000)
     assert len(set(bench.outlet.lines())) == 2000
+
+
+def test_late_writes_to_the_old_file_come_before_the_new_one(bench: Bench, tmp_path: Path) -> None:
+    """The old file's new name is not watched; what is in the new file was written after it."""
+    log, old = tmp_path / "a.log", tmp_path / "a.log.1"
+    append(log, b"old 0\n")
+    bench.read(log)
+    bench.until_lines(b"old 0")
+
+    log.rename(old)
+    append(log, b"")
+    settle()
+    for number in range(1, 20):
+        append(old, b"old %d\n" % number)
+        gevent.sleep(0.001)
+    for number in range(20):
+        append(log, b"new %d\n" % number)
+
+    bench.until_lines(*[b"old %d" % n for n in range(20)], *[b"new %d" % n for n in range(20)])
+
+
+def test_behind_an_empty_generation_the_one_before_it_still_comes_first(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    append(log, b"old 0\n")
+    bench.read(log)
+    bench.until_lines(b"old 0")
+    bench.outlet.block()
+    append(log, b"".join(b"old %d\n" % n for n in range(1, 500)))
+
+    log.rename(tmp_path / "a.log.2")
+    append(log, b"")
+    settle()
+    log.rename(tmp_path / "a.log.1")
+    append(log, b"new\n")
+    settle()
+    bench.outlet.unblock()
+
+    bench.until_lines(*[b"old %d" % n for n in range(500)], b"new")
+
+
+def test_a_writer_that_never_lets_go_of_the_old_file_does_not_starve_the_new_one(
+    bench: Bench, tmp_path: Path
+) -> None:
+    log, old = tmp_path / "a.log", tmp_path / "a.log.1"
+    append(log, b"old\n")
+    bench.read(log)
+    bench.until_lines(b"old")
+    log.rename(old)
+    append(log, b"new\n")
+    bench.skip(11)
+
+    def write_on() -> None:
+        while True:
+            append(old, b"more\n" * 100)
+            gevent.sleep(0.0005)
+
+    writer = gevent.spawn(write_on)
+    try:
+        until(lambda: b"new" in bench.outlet.lines())
+    finally:
+        writer.kill()
+
+
+def test_a_position_is_kept_through_several_removals_while_nothing_is_acknowledged(
+    bench: Bench, tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    append(log, b"one\n")
+    bench.outlet.holding = True
+    entry = bench.read(log)
+    bench.until_lines(b"one")
+    for _ in range(2):
+        bench.collector.stop_entry(entry.id)
+        bench.collector.start_entry(entry)
+        settle(5)
+    bench.outlet.acknowledge()
+
+    assert [position.offset for position in bench.stop()] == [4]
+    assert bench.outlet.lines() == [b"one"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_read(bench: Bench, tmp_path: Path) -> None:
+    append(tmp_path / "x[1].log", b"one\n")
+    bench.read(tmp_path / "x[1].log")
+    bench.until_lines(b"one")
+
+
+def test_only_so_many_files_are_read_as_may_be_open(make_bench: MakeBench, tmp_path: Path) -> None:
+    bench = make_bench()
+    bench.collector.settings = replace(bench.collector.settings, max_files=2)
+    for number in range(3):
+        append(tmp_path / f"{number}.log", b"line\n")
+    bench.read(tmp_path / "*.log")
+
+    until(lambda: len(bench.outlet.lines()) == 2)
+    assert "LimitNOFILE" in bench.told.of("file_refused")[0]["reason"]

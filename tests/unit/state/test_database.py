@@ -171,3 +171,15 @@ def test_a_full_disk_is_an_error_and_the_next_save_works(database: Database, pat
     database._connection.execute("PRAGMA max_page_count = 1000000")
     database.save_positions(many)
     assert len(database.load_positions()) == 1000
+
+
+def test_a_database_that_was_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(path)
+    path.unlink()
+    with pytest.raises(StateError, match="cannot be written"):
+        database.save_positions([])
+    path.write_bytes(b"")
+    with pytest.raises(StateError, match="replaced"):
+        database.save_positions([])
+    database.close()
