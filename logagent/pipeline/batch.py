@@ -11,7 +11,7 @@ RECORD_OVERHEAD_BYTES = 14
 
 BATCH_OVERHEAD_BYTES = 61
 
-OBJECT_OVERHEAD_BYTES = 48
+OBJECT_OVERHEAD_BYTES = 64
 """What CPython adds to a line held in memory: the bytes object's head and its place in a list."""
 
 SEGMENT_OVERHEAD_BYTES = 512

@@ -69,7 +69,7 @@ def demo(home: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_demo_without_a_terminal_counts_exactly_and_cleans_up(home: Path) -> None:
-    done = demo(home, "--seconds", "8")
+    done = demo(home, "--seconds", "20")
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "\x1b" not in done.stdout
