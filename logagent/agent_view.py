@@ -18,7 +18,6 @@ from logagent.state.positions import PositionBook
 
 SCHEMA = 1
 STATES = ("starting", "running", "degraded", "stopping")
-MAX_FILES_SHOWN = 1000
 
 
 @dataclass(slots=True)

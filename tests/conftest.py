@@ -3,7 +3,6 @@
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.support import processes
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KAFKA_4X, KAFKA_39, VERSIONS, KafkaMissing, KafkaNode, find_libs
+from tests.support.missing import skip_or_fail
 from tests.support.writer import Habits, Writer
 
 _numbers = itertools.count(1)
@@ -56,9 +56,7 @@ def require_kafka(version: str) -> None:
     try:
         find_libs(version)
     except KafkaMissing as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        skip_or_fail(str(error))
 
 
 def _session_node(

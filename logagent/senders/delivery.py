@@ -60,7 +60,6 @@ class Delivery:
         clock: MonotonicClock,
         wall: WallClock,
         work_turn: Callable[[], AbstractContextManager[None]],
-        full_bytes: Callable[[], int],
         released: Callable[[int], None],
     ) -> None:
         self._cluster = cluster
@@ -72,7 +71,6 @@ class Delivery:
         self._clock = clock
         self._wall = wall
         self._work_turn = work_turn
-        self._full_bytes = full_bytes
         self._released = released
         self._connections: dict[tuple[int, int], tuple[Connection, float]] = {}
         self._failed_s: dict[int, float] = {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who leads what: keeps the metadata of the topics in use fresh, in one greenlet, with one request at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,9 +9,9 @@ import gevent
 from gevent.event import Event
 
 from logagent.backoff import Backoff
-from logagent.clock import MonotonicClock
 from logagent.errors import KafkaError
 from logagent.kafka.error_codes import describe
+from logagent.kafka.metadata import Metadata
 
 REFRESH_S = 300.0
 PATIENCE = 6
@@ -24,26 +24,8 @@ AGAIN = Backoff(first_s=0.1, limit_s=2.0)
 class ClusterView(Protocol):
     """What the directory asks of the Kafka room."""
 
-    def refresh(self, topics: list[str]) -> "MetadataView":
+    def refresh(self, topics: list[str]) -> Metadata:
         """Brokers and the topics named; raises KafkaError with the reasons when no broker answers."""
-
-
-class TopicInfoView(Protocol):
-    """One topic's metadata."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def leaders(self) -> Mapping[int, int]: ...
-
-
-class MetadataView(Protocol):
-    """One answer."""
-
-    @property
-    def brokers(self) -> Mapping[int, tuple[str, int]]: ...
-    @property
-    def topics(self) -> Mapping[str, TopicInfoView]: ...
 
 
 @dataclass(slots=True)
@@ -77,7 +59,6 @@ class Directory:
         self,
         cluster: ClusterView,
         *,
-        clock: MonotonicClock,
         on_change: Callable[[], None],
         on_failure: Callable[[str], None],
         on_recovery: Callable[[], None],
@@ -85,7 +66,6 @@ class Directory:
         on_back: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
-        self._clock = clock
         self._on_change = on_change
         self._on_failure = on_failure
         self._on_recovery = on_recovery

@@ -7,6 +7,7 @@ from itertools import count
 
 from gevent.event import Event
 
+from logagent.kafka.metadata import NO_LEADER
 from logagent.senders.partition import Partition, State
 
 TAKE_ALONG_SHARE = 0.5
@@ -25,7 +26,7 @@ class Lane:
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
-        self.leader = -1
+        self.leader = NO_LEADER
         self.in_job = False
         self.room = Event()
 

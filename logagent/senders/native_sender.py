@@ -14,6 +14,7 @@ from gevent.event import AsyncResult, Event
 from logagent.clock import MonotonicClock, WallClock
 from logagent.kafka.connections import Cluster
 from logagent.kafka.error_codes import describe
+from logagent.kafka.metadata import NO_LEADER
 from logagent.ops.events import Events
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
@@ -78,7 +79,6 @@ class NativeSender:
         self.memory_bytes = 0
         self.directory = Directory(
             cluster,
-            clock=clock,
             on_change=self._metadata_changed,
             on_failure=lambda reason: events.metadata_failed(reason=reason),
             on_recovery=events.metadata_back,
@@ -98,7 +98,6 @@ class NativeSender:
             clock=clock,
             wall=wall,
             work_turn=work_turn,
-            full_bytes=self._full_bytes,
             released=self._released,
         )
 
@@ -213,7 +212,7 @@ class NativeSender:
             lane = self._lanes[route.topic, number] = Lane(
                 Partition(route.topic, number, self._settings.linger_s)
             )
-            lane.leader = topic.leaders.get(number, -1)
+            lane.leader = topic.leaders.get(number, NO_LEADER)
         return lane
 
     def _choose(self, route: Route, topic: TopicState) -> int:
@@ -224,7 +223,7 @@ class NativeSender:
         first, count = self._next_partition.get(route.topic, 0), len(topic.leaders)
         for number in ((first + step) % count for step in range(count)):
             lane = self._lanes.get((route.topic, number))
-            if topic.leaders.get(number, -1) >= 0 and (lane is None or self._room_in(lane)):
+            if topic.leaders.get(number, NO_LEADER) >= 0 and (lane is None or self._room_in(lane)):
                 return number
         return first % count
 
@@ -269,7 +268,7 @@ class NativeSender:
     def _metadata_changed(self) -> None:
         for lane in self._lanes.values():
             topic = self.directory.topics.get(lane.partition.topic)
-            lane.leader = topic.leaders.get(lane.partition.number, -1) if topic is not None else -1
+            lane.leader = topic.leaders.get(lane.partition.number, NO_LEADER) if topic else NO_LEADER
             lane.room.set()
         self._schedule.reassign()
         self._wake.set()
@@ -311,20 +310,22 @@ class NativeSender:
                 continue
             if not self.leaders.usable(leader):
                 continue
-            lanes = self._schedule.take(leader)
-            lanes = [lane for lane in lanes if not lane.in_job]
-            if lanes and not lanes[0].partition.alone:
+            lanes = [self._reserve(lane) for lane in self._schedule.take(leader) if not lane.in_job]
+            if not lanes:
+                continue
+            if not lanes[0].partition.alone:
                 now_s = self._clock()
                 lanes += [
-                    lane
+                    self._reserve(lane)
                     for lane in self._busy
-                    if lane.leader == leader and lane not in lanes and self._schedule.soon(lane, now_s)
+                    if lane.leader == leader and self._schedule.soon(lane, now_s)
                 ]
-            if lanes:
-                for lane in lanes:
-                    lane.in_job = True
-                    self._spread(lane)
-                yield Job(leader, tuple(lanes))
+            yield Job(leader, tuple(lanes))
+
+    def _reserve(self, lane: Lane) -> Lane:
+        lane.in_job = True
+        self._spread(lane)
+        return lane
 
     def _send_jobs(self, slot: int) -> None:
         """A greenlet of the pool."""

@@ -21,6 +21,7 @@ from logagent.kafka.error_codes import (
     TOPIC_REFUSALS,
     UNKNOWN_TOPIC_OR_PARTITION,
 )
+from logagent.kafka.record_batch import next_sequence
 from logagent.pipeline.accumulator import Accumulator
 from logagent.pipeline.batch import Batch, Segment
 
@@ -29,8 +30,6 @@ PARK = Backoff(first_s=0.5, limit_s=10.0)
 
 FAILING_S = 5.0
 """Without an acknowledgement for this long a partition keeps only what is on its way; the rest is read again later."""
-
-SEQUENCE_MASK = 0x7FFFFFFF
 
 
 class State(enum.Enum):
@@ -199,7 +198,7 @@ class Partition:
 
     def _count_sequence(self, batch: Batch) -> None:
         if batch.base_sequence >= 0:
-            self.producer.next_sequence = (batch.base_sequence + batch.records) & SEQUENCE_MASK
+            self.producer.next_sequence = next_sequence(batch.base_sequence, batch.records)
 
     def _finish(self, now_s: float) -> None:
         self.batch = None

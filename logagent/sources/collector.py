@@ -315,9 +315,8 @@ class Collector:
             successor.left_path_s = file.left_path_s
         if self._generations.before(file.service, file.path) is file:
             self._generations.leave(successor)
-        successor.caught_up = (
-            file.caught_up
-        )  # whoever waits for the old bytes waits for what is left of the file
+        # Whoever waits for the old bytes waits for what is left of the file.
+        successor.caught_up = file.caught_up
         self._feeder.wake(successor)
 
     def finished(self, file: TailedFile) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.integration.proofs import entry_states, prove, put_lines, sentences
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
+from tests.support.missing import skip_or_fail
 
 _NOBODY = 65534
 _CAPABILITIES = "-dac_override,-dac_read_search"
@@ -37,7 +38,7 @@ def as_ordinary_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        pytest.skip("setpriv (util-linux) is missing: root can read every file")
+        skip_or_fail("setpriv (util-linux) is missing: root can read every file")
     python = tmp_path / "python"
     options = [f"--bounding-set={_CAPABILITIES}", f"--inh-caps={_CAPABILITIES}", "--"]
     python.write_text(f'#!/bin/sh\nexec {shlex.join([setpriv, *options, sys.executable])} "$@"\n')

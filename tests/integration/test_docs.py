@@ -2,7 +2,6 @@
 """What the documents show is what the tests run."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -10,13 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.integration.proofs import prove, put_lines
 from tests.support import ROOT
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
 from tests.support.lines import Line, parse_line
+from tests.support.missing import skip_or_fail
 
 CONSUMER = re.compile(r"^```python\n(# sample consumer.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^<!-- tested: ([\w-]+) -->\n+```(?:\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,11 +23,9 @@ COMMAND = re.compile(r"^<!-- tested: ([\w-]+) -->\n+```(?:\w*)\n(.*?)^```$", re.
 def _document(name: str) -> str:
     """Its text; a document that is not there yet is a failure under CI=true."""
     path = ROOT / name
-    if path.exists():
-        return path.read_text()
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is missing.")
-    return pytest.skip(f"{name} is missing.")
+    if not path.exists():
+        skip_or_fail(f"{name} is missing.")
+    return path.read_text()
 
 
 def test_the_sample_consumer_reads_what_the_agent_sent(

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import time
 from collections.abc import Iterator
 
 import gevent
@@ -25,7 +24,6 @@ class Rig:
         self.back: list[str] = []
         self.directory = Directory(
             self.cluster,
-            clock=time.monotonic,
             on_change=self.changed,
             on_failure=self.failed.append,
             on_recovery=self.recover,
