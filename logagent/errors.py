@@ -77,6 +77,43 @@ class ProtocolViolation(KafkaError):
         self.reason = reason
 
 
+class EtcdError(LogagentError):
+    """Something went wrong between us and Etcd."""
+
+
+class MemberUnavailable(EtcdError):
+    """A member cannot be reached, hung up, did not answer in time, or has no leader. Another one may be better."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class EtcdRefused(EtcdError):
+    """What answers cannot be used as configured: not Etcd, no gateway, wrong password, no permission, bad certificate.
+
+    Trying again soon helps little; the sentence tells the operator what to change.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class WatchEnded(EtcdError):
+    """A watch is over for a reason that does not speak against the member; listing again is right."""
+
+
+class OutcomeUnknown(EtcdError):
+    """A write was sent and no answer came: it may or may not be in force."""
+
+
+class SessionLost(EtcdError):
+    """The lease of a session is gone, and its keys with it."""
+
+
 class StateError(LogagentError):
     """What must survive cannot be read or written."""
 

@@ -25,11 +25,11 @@ from logagent.ops.shown import printable
 def run(config: str | None) -> int:
     """Ship the log files that the configuration names, until stopped."""
     settings = load(config)
-    # The agent tells warnings to its log: standard error needs them if that is elsewhere or no agent starts.
-    if settings.log is not None or (settings.etcd_addr and not settings.entries):
+    # The agent tells warnings to its log: standard error needs them if that is elsewhere.
+    if settings.log is not None:
         for sentence in settings.warnings:
             warn(sentence)
-    if not settings.entries:
+    if not settings.entries and not settings.etcd_addr:
         expected = (
             "it names no service; expected at least one [[name]] with log_path and topic"
             " (logagent init --output FILE proposes some)"

@@ -2,6 +2,7 @@
 """Finds and reads the INI file: `Settings`, or one ConfigError with all faults. Only user of ConfigObj."""
 
 import difflib
+import ipaddress
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,11 @@ from logagent.config.settings import (
     KEYS,
     SECTIONS,
     SERVICE_KEYS,
+    SYSTEM_CA,
+    Address,
     AgentSettings,
     Entry,
+    EtcdSettings,
     FilesSettings,
     KafkaSettings,
     Key,
@@ -27,6 +31,17 @@ from logagent.config.settings import (
 from logagent.errors import ConfigError, Fault
 
 SYSTEM_PATH = Path("/etc/logagent/logagent.ini")
+_NEEDS = {
+    "etcd": (
+        ("user", "password_file"),
+        ("password_file", "user"),
+        ("cert", "key"),
+        ("key", "cert"),
+        ("cert", "ca"),
+    )
+}
+"""Keys of a section that need another key of it."""
+
 _LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -130,9 +145,15 @@ class _Reading:
             self._refuse(0, ("agent",), "data_dir", "", "expected a directory, as $HOME gives no default")
         agent["data_dir"] = self._absolute(agent["data_dir"] or default_dir or ".")
         top["log"] = self._absolute(top["log"]) if top["log"] else None
+        etcd = values["etcd"]
+        for name in ("password_file", "ca", "cert", "key"):
+            if etcd[name] is not None and (name, etcd[name]) != ("ca", SYSTEM_CA):
+                etcd[name] = self._absolute(etcd[name])
+        self._refuse_lonely("etcd", etcd)
         settings = Settings(
             ini_path=self._path,
             agent=AgentSettings(**agent),
+            etcd=EtcdSettings(**etcd),
             kafka=KafkaSettings(**values["kafka"]),
             files=FilesSettings(**values["files"]),
             entries=(),
@@ -142,6 +163,13 @@ class _Reading:
         )
         entries = self._entries(settings.path_rules)
         return replace(settings, entries=entries, warnings=tuple(_warnings(settings, entries)))
+
+    def _refuse_lonely(self, section: str, values: Mapping[str, Any]) -> None:
+        """Keys that mean nothing without another one."""
+        for name, needed in _NEEDS[section]:
+            if values[name] is not None and values[needed] is None:
+                number = self._number((section,), name) or 0
+                self._refuse(number, (section,), name, str(values[name]), f"it needs {needed} beside it")
 
     def _parse(self) -> configobj.ConfigObj:
         skeleton = self._page.skeleton
@@ -280,7 +308,18 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _warnings(settings: Settings, entries: tuple[Entry, ...]) -> Iterable[str]:
-    if settings.etcd_addr:
-        yield "etcd_addr is set, but this version does not read Etcd yet; only [services] counts."
-    elif not entries:
+    if (
+        settings.etcd.user
+        and settings.etcd.ca is None
+        and not all(_is_loopback(one) for one in settings.etcd_addr)
+    ):
+        yield "[etcd] user is set and ca is not, so the password goes over the network in clear."
+    if not settings.etcd_addr and not entries:
         yield "There is no service in [services] and no etcd_addr, so there is nothing to read."
+
+
+def _is_loopback(address: Address) -> bool:
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return address.host == "localhost"

@@ -18,6 +18,7 @@ __all__ = [
     "Address",
     "AgentSettings",
     "Entry",
+    "EtcdSettings",
     "FilesSettings",
     "KafkaSettings",
     "Key",
@@ -30,11 +31,15 @@ __all__ = [
 SECTIONS: Final[Mapping[str, str]] = {
     "": "The seven keys of the top stand before the first section.",
     "agent": "The agent itself.",
+    "etcd": "How to get at Etcd, where etcd_addr names one.",
     "kafka": "How records are collected and sent.",
     "files": "How log files are read.",
     "services": "What to ship: one [[name]] per service.",
 }
 """Section names in the order in which they are written, with one sentence each."""
+
+SYSTEM_CA: Final = "system"
+"""The word that stands for the certificate authorities of the system."""
 
 KEYS: Final[tuple[Key, ...]] = (
     Key(
@@ -134,6 +139,63 @@ KEYS: Final[tuple[Key, ...]] = (
         "agent", "log_format", values.choice("text", "json"), "Lines of the agent's own log.", default="text"
     ),
     Key(
+        "etcd",
+        "api",
+        values.choice("auto", "v3", "v2"),
+        "Interface of the server; auto looks once and remembers.",
+        default="auto",
+    ),
+    Key(
+        "etcd",
+        "user",
+        values.matching(r"[^\s:]{1,200}", "a user name without white space and colons"),
+        "User, where the server wants one; it needs password_file.",
+        default_words="none",
+    ),
+    Key(
+        "etcd",
+        "password_file",
+        values.file_path(),
+        "File whose first line is the password, readable only for the agent; relative to this file.",
+        default_words="none",
+    ),
+    Key(
+        "etcd",
+        "ca",
+        values.file_path(),
+        f"Certificates of the authorities to trust, or the word {SYSTEM_CA}; given, all connections use TLS.",
+        default_words="none, connections are not encrypted",
+    ),
+    Key(
+        "etcd",
+        "cert",
+        values.file_path(),
+        "Client certificate, without a CommonName where the server has users; it needs key and ca.",
+        default_words="none",
+    ),
+    Key(
+        "etcd",
+        "key",
+        values.file_path(),
+        "Private key of cert.",
+        default_words="none",
+    ),
+    Key(
+        "etcd",
+        "accept_empty",
+        values.yes_or_no(),
+        "Whether to stop everything when a restored or emptied Etcd holds no services; no keeps the last ones.",
+        default="no",
+        reloadable=True,
+    ),
+    Key(
+        "etcd",
+        "publish_status",
+        values.yes_or_no(),
+        "Whether the agent writes its own state into Etcd, for the console.",
+        default="yes",
+    ),
+    Key(
         "kafka",
         "linger_ms",
         values.whole(0, 10_000, "milliseconds"),
@@ -220,6 +282,20 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """[etcd]; paths are absolute, `ca` may also be `SYSTEM_CA`; without `ca` there is no TLS."""
+
+    api: Literal["auto", "v3", "v2"]
+    user: str | None
+    password_file: Path | None
+    ca: Path | str | None
+    cert: Path | None
+    key: Path | None
+    accept_empty: bool
+    publish_status: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """[kafka]."""
 
@@ -256,6 +332,7 @@ class Settings:
     log: Path | None
     level: Literal["debug", "trace", "info", "warn", "error"]
     agent: AgentSettings
+    etcd: EtcdSettings
     kafka: KafkaSettings
     files: FilesSettings
     entries: tuple[Entry, ...]
@@ -285,7 +362,7 @@ def reloaded(old: Settings, new: Settings) -> Settings:
     """`old` with the entries and every reloadable value of `new`; the rest waits for the next start."""
     kept = {key.dotted for key in KEYS if not key.reloadable}
     sections = {}
-    for name in ("agent", "kafka", "files"):
+    for name in ("agent", "etcd", "kafka", "files"):
         section = getattr(old, name)
         changes = {
             key.attribute: value_of(new, key)

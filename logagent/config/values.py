@@ -168,6 +168,17 @@ def choice(*words: str) -> Kind:
     return Kind(f"one of {', '.join(words)}", read)
 
 
+def yes_or_no() -> Kind:
+    """The words yes and no, as a bool."""
+
+    def read(text: str) -> bool:
+        if text not in ("yes", "no"):
+            raise ValueError
+        return text == "yes"
+
+    return Kind("yes or no", read, lambda value: "yes" if value else "no")
+
+
 def matching(pattern: str, expected: str) -> Kind:
     """Text that matches the whole regular expression."""
 

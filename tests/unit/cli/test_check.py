@@ -9,7 +9,8 @@ from typing import Any
 def test_settings_come_with_their_origin_then_services_then_warnings(
     logagent: Callable[..., Any], ini_path: Path
 ) -> None:
-    ini_path.write_text("etcd_addr = localhost:2379\n" + ini_path.read_text())
+    password = "[etcd]\nuser = a\npassword_file = p\n"
+    ini_path.write_text("etcd_addr = etcd1:2379\n" + ini_path.read_text() + password)
     ended = logagent("check", "-c", ini_path)
     assert ended.code == 0
     words = [line.split() for line in ended.out.splitlines()]
@@ -18,7 +19,7 @@ def test_settings_come_with_their_origin_then_services_then_warnings(
     assert ["services.web", "topic", "web_log", "logagent.ini:8"] in words
     assert ["web", "/var/log/web/*.log", "web_log", "500", "raw", "ini"] in words
     assert ["db", "/var/log/db.log", "db_log", "unlimited", "raw", "ini"] in words
-    assert ended.err.startswith("warning: etcd_addr is set")
+    assert ended.err.startswith("warning: [etcd] user is set")
 
 
 def test_columns_are_aligned(logagent: Callable[..., Any], ini_path: Path) -> None:

@@ -43,8 +43,28 @@ def test_the_sample_of_the_seed_loads_verbatim(tmp_path: Path) -> None:
     assert loaded.log == tmp_path / "log" / "logagent.log"
     assert loaded.level == "debug"
     assert loaded.entries == ()
-    assert ["Etcd" in warning for warning in loaded.warnings] == [True]
+    assert loaded.warnings == ()
     assert loaded.origins["level"] == "app.cfg:7"
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("etcd_addr = etcd1, 127.0.0.1\n{K}[etcd]\nuser = a\npassword_file = p", True),
+        ("etcd_addr = localhost, [::1]:1, 127.0.0.1\n{K}[etcd]\nuser = a\npassword_file = p", False),
+        ("etcd_addr = etcd1\n{K}[etcd]\nuser = a\npassword_file = p\nca = system", False),
+        ("etcd_addr = etcd1\n{K}", False),
+    ],
+)
+def test_a_password_in_clear_on_the_network_is_warned_of(load: Load, text: str, warned: bool) -> None:
+    assert ["in clear" in one for one in load(text.replace("{K}", K)).warnings] == [True] * warned
+
+
+def test_paths_of_etcd_are_relative_to_the_file_and_system_is_a_word(load: Load, tmp_path: Path) -> None:
+    etcd = load(K + "[etcd]\nuser = a\npassword_file = secret\nca = system\ncert = c.pem\nkey = /k.pem").etcd
+    assert etcd.password_file is not None
+    assert (etcd.password_file.name, etcd.password_file.is_absolute()) == ("secret", True)
+    assert (etcd.ca, etcd.key) == ("system", Path("/k.pem"))
 
 
 def test_absent_keys_have_their_defaults(load: Load) -> None:
@@ -121,6 +141,13 @@ def test_every_section_is_read(load: Load, tmp_path: Path) -> None:
         (K + "level = Info", "expected one of"),
         (K + "etcd_watch_key = /logagent/logconfig", "%s"),
         (K + "etcd_watch_key = /%s/%s", "exactly once"),
+        (K + "[etcd]\nuser = a", "[etcd] user = 'a': it needs password_file beside it"),
+        (K + "[etcd]\npassword_file = p", "it needs user beside it"),
+        (K + "[etcd]\nca = c\ncert = x", "it needs key beside it"),
+        (K + "[etcd]\nca = c\nkey = x", "it needs cert beside it"),
+        (K + "[etcd]\ncert = x\nkey = y", "it needs ca beside it"),
+        (K + "[etcd]\napi = v4", "[etcd] api = 'v4': expected one of auto, v3, v2"),
+        (K + "[etcd]\naccept_empty = true", "expected yes or no"),
         (K + "log = a,b", "log = 'a,b': there is a bare comma in it"),
         (K + "[agent]\nmemory_limit = 63MiB", "out of range; expected a size from 64MiB"),
         (K + "[agent]\nmemory_limit = 96MB", "expected a size from 64MiB"),

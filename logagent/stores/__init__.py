@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How Etcd is spoken: one protocol, `Store`, and what implements it."""
