@@ -37,10 +37,10 @@ class Cluster:
 
     def members(self) -> Members:
         """The members as one greenlet goes through them."""
-        find = partial(detect, tokens=self._tokens, key=self._services_key)
+        find = partial(detect, tokens=self._tokens, spawner=self._spawner, key=self._services_key)
         return Members(self._addresses, self._access, self._api, self._open, find)
 
     def _open(self, api: Api, address: Address, access: Access) -> Store:
         if api == "v2":
             return KeysStore(address, access, self._spawner)
-        return GatewayStore(address, access, self._tokens)
+        return GatewayStore(address, access, self._tokens, self._spawner)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from logagent.config.values import Address
 from logagent.errors import EtcdRefused, MemberSilent, MemberUnavailable
+from logagent.spawn import Spawner
 from logagent.stores import messages
 from logagent.stores.etcd_v3 import GatewayStore
 from logagent.stores.gateway import PLAIN, spoken
@@ -31,12 +32,12 @@ class Found(NamedTuple):
     warning: str
 
 
-def detect(address: Address, access: Access, tokens: Tokens, key: str) -> Found:
+def detect(address: Address, access: Access, tokens: Tokens, spawner: Spawner, key: str) -> Found:
     """Look for `key` in both stores of the member: they are separate, and what is in one is not in the other.
 
     v3 wins unless only v2 has the key. Raises MemberUnavailable, EtcdRefused.
     """
-    store = GatewayStore(address, access, tokens)
+    store = GatewayStore(address, access, tokens, spawner)
     try:
         version = _version(store, address, access)
         v3 = _has_gateway(store)

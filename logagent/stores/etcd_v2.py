@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import gevent
-from gevent.queue import Empty, Queue
 
 from logagent.config.values import Address
 from logagent.errors import EtcdError, EtcdRefused, MemberUnavailable, OutcomeUnknown, SessionLost, WatchEnded
 from logagent.spawn import Spawner
 from logagent.stores.gateway import MAX_ANSWER_BYTES, Gateway
 from logagent.stores.store import ABSENT, Access, Item, Snapshot
+from logagent.stores.together import follow_all
 from logagent.stores.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _NOT_V2 = (
     "does not serve the v2 API (Etcd up to 3.5 does, with --enable-v2; later ones never): "
     "set api = v3 or auto in [etcd]"
 )
-_MAX_WAITING_NEWS = 100
 
 
 class _Reply(NamedTuple):
@@ -226,21 +225,17 @@ class KeysStore:
     def follow(self, keys: Collection[str], revision: int, idle_s: float) -> Iterator[int]:
         if self._closed:
             raise MemberUnavailable(self.member, "the store was closed")
-        news: Queue[int | EtcdError] = Queue(_MAX_WAITING_NEWS)
-        watches = {key: _Client(self._address, self._access) for key in _topmost(keys)}
-        self._watching.update(watches.values())
-        greenlets = []
-        for key, client in watches.items():
+        clients = {key: _Client(self._address, self._access) for key in _topmost(keys)}
+        self._watching.update(clients.values())
+        for client in clients.values():
             client.expect(self._client.cluster_id)
-            greenlets.append(self._spawner.once(f"watch {key}", _watch, client, key, revision, idle_s, news))
+        watches = {key: _watch(client, key, revision, idle_s) for key, client in clients.items()}
         try:
-            while True:
-                yield _next(news, idle_s + self._access.timeout_s)
+            yield from follow_all(watches, self._spawner)
         finally:
-            gevent.killall(greenlets, block=False)
-            for client in watches.values():
+            for client in clients.values():
                 client.close()
-            self._watching.difference_update(watches.values())
+            self._watching.difference_update(clients.values())
 
     def commit(self, guards: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int | None:
         """The revision is that of the key written first."""
@@ -319,26 +314,13 @@ class KeysSession:
         self._revisions[key] = reply.revision
 
 
-def _watch(client: _Client, key: str, revision: int, idle_s: float, news: "Queue[int | EtcdError]") -> None:
-    """Report every event, and at last the error that ended the watch."""
-    try:
-        while True:
-            reply = client.watch(key, revision, idle_s)
-            # Who is told of a change reads everything, and so sees what there was when this request began.
-            revision = max(reply.revision, reply.newest)
-            news.put(1)
-    except EtcdError as error:
-        news.put(error)
-
-
-def _next(news: "Queue[int | EtcdError]", timeout_s: float) -> int:
-    try:
-        found: int | EtcdError = news.get(timeout=timeout_s)
-    except Empty:
-        raise WatchEnded(f"nothing heard for {timeout_s:g} s") from None
-    if isinstance(found, EtcdError):
-        raise found
-    return found
+def _watch(client: _Client, key: str, revision: int, idle_s: float) -> Iterator[int]:
+    """One for every event."""
+    while True:
+        reply = client.watch(key, revision, idle_s)
+        # Who is told of a change reads everything, and so sees what there was when this request began.
+        revision = max(reply.revision, reply.newest)
+        yield 1
 
 
 def _topmost(keys: Collection[str]) -> list[str]:

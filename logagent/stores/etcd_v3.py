@@ -19,10 +19,12 @@ from logagent.errors import (
     SessionLost,
     WatchEnded,
 )
+from logagent.spawn import Spawner
 from logagent.stores import messages
 from logagent.stores.gateway import Answer, Gateway, Stream
 from logagent.stores.messages import Body, Kind, Problem, WatchMessage
 from logagent.stores.store import Access, Api, Snapshot
+from logagent.stores.together import follow_all
 from logagent.stores.tokens import Tokens
 
 _PROGRESS_PATIENCE = 3
@@ -32,9 +34,10 @@ _MIN_PATIENCE_S = 1.0
 class GatewayStore:
     """See `Store`. The watch and other calls may run in two greenlets."""
 
-    def __init__(self, address: Address, access: Access, tokens: Tokens) -> None:
+    def __init__(self, address: Address, access: Access, tokens: Tokens, spawner: Spawner) -> None:
         """Connects to nothing yet. Raises EtcdRefused when files for TLS cannot be used."""
         self.gateway = Gateway(address, access)
+        self._spawner = spawner
         self._access = access
         self._tokens = tokens
 
@@ -63,11 +66,19 @@ class GatewayStore:
         return LeaseSession(self, lease)
 
     def follow(self, keys: Collection[str], revision: int, idle_s: float) -> Iterator[int]:
-        body = messages.watch(keys, revision)
+        bodies = messages.watches(list(dict.fromkeys(keys)), revision)
+        streams = [self._stream(keys, body, count, idle_s) for body, count in bodies]
+        if len(streams) == 1:
+            return streams[0]
+        return follow_all(
+            {f"{self.member} {number}": one for number, one in enumerate(streams)}, self._spawner
+        )
+
+    def _stream(self, keys: Collection[str], body: bytes, watches: int, idle_s: float) -> Iterator[int]:
         may_renew = self._tokens.user is not None
         while True:
             token = self._tokens.get(self._authenticate)
-            problem = yield from self._watch(body, token, len(keys), idle_s)
+            problem = yield from self._watch(body, token, watches, idle_s)
             # 3.5 calls an expired token "permission denied" here, so that is worth a new token too.
             if not may_renew or problem.kind not in {Kind.TOKEN, Kind.DENIED}:
                 raise self._error(problem, f"read {_named(keys)}")

@@ -99,7 +99,7 @@ class V3World(NodeWorld):
     api = "v3"
 
     def new_store(self):
-        return GatewayStore(self.address, self.access, Tokens(None, None))
+        return GatewayStore(self.address, self.access, Tokens(None, None), SPAWNER)
 
     def put(self, key, value):
         self.ask([("POST", "/v3/kv/put", json.dumps({"key": b64(key), "value": b64(value)}))])

@@ -45,13 +45,13 @@ SUPERVISORS = 30
 RULES = PathRules((), (), None, "/nowhere")
 
 
-def members(addresses: list[Address], timeout_s: float = TIMEOUT_S) -> Members:
+def members(addresses: list[Address], spawner: Spawner, timeout_s: float = TIMEOUT_S) -> Members:
     tokens = Tokens(None, None)
     return Members(
         addresses,
         Access(timeout_s),
         "v3",
-        lambda api, address, access: GatewayStore(address, access, tokens),
+        lambda api, address, access: GatewayStore(address, access, tokens, spawner),
         lambda address, access: None,
     )
 
@@ -64,7 +64,7 @@ class Observed:
     ) -> None:
         self.published: list[tuple[int, float]] = []
         self.supervisor = ConfigSupervisor(
-            members(addresses),
+            members(addresses, spawner),
             Keys(PATTERN, f"host{number}"),
             keeping=Keeping(place / f"cache{number}.json", events),
             rules=lambda: RULES,
@@ -87,8 +87,8 @@ class Observed:
 class Writer:
     """Counts up the list that all supervisors share, each number exactly once and in order, by compare-and-set."""
 
-    def __init__(self, addresses: list[Address]) -> None:
-        self._members = members(addresses, WRITER_TIMEOUT_S)
+    def __init__(self, addresses: list[Address], spawner: Spawner) -> None:
+        self._members = members(addresses, spawner, WRITER_TIMEOUT_S)
         self._store: Store | None = None
         self._revision = ABSENT
         self.value = 0
@@ -167,7 +167,7 @@ def chaos(addresses: list[Address], place: Path, flood: int) -> dict[str, object
     failures: list[str] = []
     events = Events(Metrics())
     spawner = Spawner(lambda name, error, restart_in_s: failures.append(f"{name}: {error!r}"))
-    writer = Writer(addresses)
+    writer = Writer(addresses, spawner)
     observed = [Observed(number, addresses, place, spawner, events) for number in range(SUPERVISORS)]
     finish = Event()
     gevent.signal_handler(signal.SIGTERM, finish.set)
@@ -211,7 +211,7 @@ def idle(addresses: list[Address], place: Path, seconds: int) -> dict[str, objec
     spawner = Spawner(lambda name, error, restart_in_s: print(name, error, file=sys.stderr))
     observed = Observed(0, addresses, place, spawner, events)
     heartbeat = Heartbeat(
-        members(addresses),
+        members(addresses, spawner),
         Keys(PATTERN, "host0"),
         status=dict,
         summary=lambda: {"at": time.time()},

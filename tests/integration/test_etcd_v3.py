@@ -16,6 +16,7 @@ from logagent.errors import (
     SessionLost,
     WatchEnded,
 )
+from logagent.spawn import Spawner
 from logagent.stores.detect import Found, detect
 from logagent.stores.etcd_v3 import GatewayStore
 from logagent.stores.store import ABSENT, Access, Item
@@ -35,6 +36,13 @@ def address_of(node):
     return Address("127.0.0.1", node.port)
 
 
+def fail(name, error, restart_in_s):
+    raise AssertionError(f"greenlet {name} failed") from error
+
+
+SPAWNER = Spawner(fail)
+
+
 class Client:
     """A store with what it is made of."""
 
@@ -49,10 +57,10 @@ class Client:
         self.access = Access(**({"timeout_s": TIMEOUT_S, "user": user, "password_file": file} | access))
 
     def store(self):
-        return GatewayStore(self.address, self.access, self.tokens)
+        return GatewayStore(self.address, self.access, self.tokens, SPAWNER)
 
     def detect(self, key=KEY):
-        return detect(self.address, self.access, self.tokens, key)
+        return detect(self.address, self.access, self.tokens, SPAWNER, key)
 
     def refusal(self):
         """Why neither looking nor reading works; both say the same or fail."""

@@ -295,7 +295,7 @@ class EtcdCluster:
 
         def agreed() -> EtcdNode | None:
             said = [(one, status) for one in self.members if one.running and (status := one.status())]
-            leaders = {status["leader"] for _, status in said}
+            leaders = {status.get("leader") for _, status in said}  # none during an election
             return next((one for one, status in said if leaders == {status["header"]["member_id"]}), None)
 
         return cast("EtcdNode", wait_until(agreed, 20, "a member leads"))

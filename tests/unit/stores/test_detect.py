@@ -4,6 +4,7 @@
 import pytest
 
 from logagent.errors import EtcdRefused, MemberUnavailable
+from logagent.spawn import Spawner
 from logagent.stores.detect import Found, detect
 from logagent.stores.store import Access
 from logagent.stores.tokens import Tokens
@@ -12,6 +13,12 @@ from tests.unit.stores.servers import Server, always, answer, scripted
 KEY = "/logagent/h/logconfig"
 HEADER = {"cluster_id": "1", "revision": "7", "raft_term": "2"}
 KV = {"key": "L2xvZ2FnZW50L2gvbG9nY29uZmln", "mod_revision": "5", "value": "W10="}
+
+
+def fail(name, error, restart_in_s):
+    raise AssertionError(f"greenlet {name} failed") from error
+
+
 V3_EMPTY = answer(200, {"header": HEADER, "succeeded": True, "responses": [{"response_range": {}}]})
 V3_HAS = answer(200, {"header": HEADER, "succeeded": True, "responses": [{"response_range": {"kvs": [KV]}}]})
 V2_EMPTY = answer(404, {"errorCode": 100, "message": "Key not found"})
@@ -26,7 +33,7 @@ def ask():
     def start(handler, user=None, password_file=None):
         servers.append(Server(handler))
         tokens = Tokens(user, password_file)
-        return detect(servers[-1].at, Access(0.5, user=user), tokens, KEY)
+        return detect(servers[-1].at, Access(0.5, user=user), tokens, Spawner(fail), KEY)
 
     yield start
     for server in servers:

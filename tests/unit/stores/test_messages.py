@@ -80,13 +80,25 @@ def test_a_failed_guard_is_told_by_what_is_left_out():
 
 
 def test_a_watch_asks_for_all_keys_in_one_body():
-    creates = [json.loads(line)["create_request"] for line in messages.watch(["/a", "/b/"], 41).splitlines()]
+    ((body, count),) = messages.watches(["/a", "/b/"], 41)
+    creates = [json.loads(line)["create_request"] for line in body.splitlines()]
 
-    assert [create["watch_id"] for create in creates] == [1, 2]
+    assert count == 2
     assert creates[1]["range_end"] == base64.b64encode(b"/b0").decode()
     assert {(one["start_revision"], one["progress_notify"], one["fragment"]) for one in creates} == {
         ("42", True, True)
     }
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=20))
+def test_no_body_of_several_watches_is_longer_than_what_surely_arrives(lengths: list[int]):
+    keys = [f"/{number}/" + "x" * length for number, length in enumerate(lengths)]
+    bodies = messages.watches(keys, 1)
+
+    assert all(count == 1 or len(body) <= 504 for body, count in bodies)
+    assert [count for _, count in bodies] == [len(body.splitlines()) for body, _ in bodies]
+    asked = [json.loads(line)["create_request"]["key"] for body, _ in bodies for line in body.splitlines()]
+    assert asked == [messages.encode(key) for key in keys]
 
 
 def test_a_simple_answer_has_its_field_at_the_top_or_in_a_result():
