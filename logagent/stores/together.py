@@ -14,7 +14,7 @@ _MAX_WAITING_NEWS = 100
 
 def follow_all(watches: Mapping[str, Iterator[int]], spawner: Spawner) -> Iterator[int]:
     """What any of the watches yields; over with the first of them. Each runs in a greenlet, named by its key here."""
-    news: "Queue[int | EtcdError]" = Queue(_MAX_WAITING_NEWS)
+    news: Queue[int | EtcdError] = Queue(_MAX_WAITING_NEWS)
     greenlets = [spawner.once(f"watch {name}", _run, watch, news) for name, watch in watches.items()]
     try:
         while True:
