@@ -109,7 +109,9 @@ class Agent:
 
         host_id = data_dir.host_id(settings.agent.host_id)
         self._database = Database(data_dir.path / "state.db")
-        self._book = PositionBook(self._database.load_positions(), self._database.save_positions, events)
+        self._book = PositionBook(
+            self._database.load_positions(), self._database.save, events, load_marks=self._database.load_marks
+        )
         turnstile = Turnstile(clock.monotonic)
         self._sender = NativeSender(
             self._sender_settings(data_dir),

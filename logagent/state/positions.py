@@ -3,7 +3,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import gevent
@@ -14,33 +13,14 @@ from logagent.backoff import Backoff
 from logagent.errors import StateError
 from logagent.ops.events import Events
 from logagent.spawn import in_thread
+from logagent.state.changes import Changes, Mark, Position
+
+__all__ = ["Mark", "Position", "PositionBook", "Positioned"]
 
 SAVE_EVERY_S = 0.5
 """So that with the time of writing a position is on disk within a second."""
 
 AGAIN = Backoff(first_s=1.0, limit_s=10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Everything of a file before `offset` is acknowledged.
-
-    `identity` is opaque text with a kind in front; `path` the label of the file (bytes as on disk); `log_path` the
-    entry through which it was found; `head_bytes` and `head_digest` describe how the file begins.
-    """
-
-    service: str
-    identity: str
-    log_path: str
-    path: bytes
-    offset: int
-    head_bytes: int
-    head_digest: bytes
-
-    @property
-    def id(self) -> tuple[str, str]:
-        """What there is one position of."""
-        return self.service, self.identity
 
 
 class Positioned(Protocol):
@@ -53,17 +33,27 @@ class Positioned(Protocol):
         """Where it is now."""
 
 
+def _no_marks(_service: str, _identity: str) -> list[Mark]:
+    return []
+
+
 class PositionBook:
     """All positions; changes are written in one transaction, in a thread, at most every half second."""
 
     def __init__(
-        self, positions: list[Position], write: Callable[[list[Position]], None], events: Events
+        self,
+        positions: list[Position],
+        write: Callable[[Changes], None],
+        events: Events,
+        *,
+        load_marks: Callable[[str, str], list[Mark]] = _no_marks,
     ) -> None:
         self._positions = {position.id: position for position in positions}
         self._entries = {(position.service, position.log_path) for position in positions}
         self._write = write
         self._events = events
-        self._changed: dict[tuple[str, str], Position] = {}
+        self._load_marks = load_marks
+        self._changes = Changes()
         self._moved: dict[Positioned, None] = {}
         self._wake = Event()
         self._saving = BoundedSemaphore(1)
@@ -93,8 +83,34 @@ class PositionBook:
         """A position as it is now."""
         self._positions[position.id] = position
         self._entries.add((position.service, position.log_path))
-        self._changed[position.id] = position
+        self._changes.note(position)
         self._wake.set()
+
+    def forget(self, service: str, identity: str) -> None:
+        """The file is known no more: neither position nor marks stay."""
+        self._settle()
+        self._positions.pop((service, identity), None)
+        self._changes.forget((service, identity))
+        self._wake.set()
+
+    def mark(self, mark: Mark) -> None:
+        """Keep a mark; it is written together with the next positions."""
+        self._changes.mark(mark)
+        self._wake.set()
+
+    def forget_marks(self, service: str, identity: str) -> None:
+        """The file was truncated: its marks are void."""
+        self._changes.unmark((service, identity))
+        self._wake.set()
+
+    def marks_of(self, service: str, identity: str) -> list[Mark]:
+        """The marks of a file by offset, those not written yet too. Looks into the database, in a thread."""
+        file_id = (service, identity)
+        written = in_thread(self._load_marks, service, identity)
+        if file_id in self._changes.unmarked | self._changes.forgotten:
+            written = []
+        marks = {mark.offset: mark for mark in [*written, *self._changes.marks.get(file_id, [])]}
+        return [marks[offset] for offset in sorted(marks)]
 
     def run(self) -> None:
         """The greenlet that saves."""
@@ -116,15 +132,16 @@ class PositionBook:
 
     def _save(self) -> bool:
         self._settle()
-        changed, self._changed = self._changed, {}
+        changes, self._changes = self._changes, Changes()
         self._wake.clear()
-        if not changed:
+        if not changes:
             return True
         begun_s = time.monotonic()
         try:
-            in_thread(self._write, list(changed.values()))
+            in_thread(self._write, changes)
         except StateError as error:
-            self._changed = changed | self._changed
+            changes.follow(self._changes)
+            self._changes = changes
             self._wake.set()
             self.failure = str(error)
             self._events.positions_failed(error=self.failure)
@@ -132,5 +149,5 @@ class PositionBook:
         if self.failure:
             self.failure = ""
             self._events.positions_back()
-        self._events.positions_saved(rows=len(changed), seconds=time.monotonic() - begun_s)
+        self._events.positions_saved(rows=len(changes.positions), seconds=time.monotonic() - begun_s)
         return True

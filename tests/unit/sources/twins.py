@@ -22,7 +22,8 @@ from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
-from logagent.state.positions import Position, PositionBook
+from logagent.state.changes import Changes, Mark, Position
+from logagent.state.positions import PositionBook
 
 PATIENCE_S = 5.0
 
@@ -182,8 +183,14 @@ class Bench:
         self.limiters: dict[str, Limiter] = {}
         self.counts: dict[str, ServiceCounts] = {}
         self.saved: dict[tuple[str, str], Position] = {p.id: p for p in positions}
+        self.marks: dict[tuple[str, str], list[Mark]] = {}
         spawner = Spawner(lambda name, error, _: self.failures.append((name, error)))
-        self.book = PositionBook(list(positions), self._save, self.told)  # type: ignore[arg-type]
+        self.book = PositionBook(
+            list(positions),
+            self._save,
+            self.told,  # type: ignore[arg-type]
+            load_marks=lambda service, identity: self.marks.get((service, identity), []),
+        )
         self.tailer = Tailer(
             TailSettings(max_line_bytes, rotate_wait_s),
             self.outlet,
@@ -215,8 +222,15 @@ class Bench:
         """Time passes for everything that asks for it."""
         self.skipped_s += seconds
 
-    def _save(self, positions: list[Position]) -> None:
-        self.saved |= {position.id: position for position in positions}
+    def _save(self, changes: Changes) -> None:
+        for file_id in changes.forgotten:
+            self.saved.pop(file_id, None)
+            self.marks.pop(file_id, None)
+        for file_id in changes.unmarked:
+            self.marks.pop(file_id, None)
+        self.saved |= changes.positions
+        for file_id, marks in changes.marks.items():
+            self.marks.setdefault(file_id, []).extend(marks)
 
     def read(self, log_path: Any, service: str = "web", **fields: Any) -> Entry:
         """Start an entry."""

@@ -9,7 +9,8 @@ import pytest
 from logagent.backoff import Backoff
 from logagent.errors import StateError
 from logagent.state import positions as positions_module
-from logagent.state.positions import Position, PositionBook
+from logagent.state.changes import Changes, Mark, Position
+from logagent.state.positions import PositionBook
 from tests.unit.sources.twins import Told, until
 
 
@@ -28,13 +29,13 @@ class Disk:
         self.before: Callable[[], None] = lambda: None
         self.threads: set[int] = set()
 
-    def __call__(self, positions: list[Position]) -> None:
+    def __call__(self, changes: Changes) -> None:
         self.threads.add(threading.get_ident())
         self.before()
         if self.failures:
             self.failures -= 1
             raise StateError("state.db: cannot be written: disk full")
-        self.saved.append(positions)
+        self.saved.append(list(changes.positions.values()))
 
 
 class Rig:
@@ -126,7 +127,7 @@ def test_a_failure_is_told_as_an_event_and_leaves_no_traceback_on_the_terminal(
 def test_a_change_while_writing_fails_is_not_overwritten_by_the_older_one(rig: Rig) -> None:
     rig.disk.failures = 1
     rig.book.note(position(1))
-    rig.disk.before = lambda: rig.book._changed.update({position(9).id: position(9)})
+    rig.disk.before = lambda: rig.book._changes.note(position(9))
     rig.book.save()
     rig.disk.before = lambda: None
 
@@ -137,7 +138,7 @@ def test_a_change_while_writing_fails_is_not_overwritten_by_the_older_one(rig: R
 
 def test_a_change_while_writing_is_written_next(rig: Rig) -> None:
     rig.book.note(position(1))
-    rig.disk.before = lambda: rig.book._changed.update({position(9).id: position(9)})
+    rig.disk.before = lambda: rig.book._changes.note(position(9))
     rig.book.save()
     rig.disk.before = lambda: None
     rig.book.save()
@@ -189,3 +190,25 @@ def test_the_greenlet_tries_again_until_it_succeeds(running: Rig) -> None:
 
 def test_a_position_is_on_disk_within_a_second() -> None:
     assert positions_module.SAVE_EVERY_S <= 0.5
+
+
+def test_marks_not_written_yet_are_found_with_those_that_are() -> None:
+    written = [Mark("web", "inode:1:2", 1, 1, b"a"), Mark("web", "inode:1:2", 2, 2, b"b")]
+    new = Mark("web", "inode:1:2", 9, 9, b"c")
+    rig = Rig()
+    rig.book = PositionBook([], rig.disk, rig.told, load_marks=lambda *_: written)  # type: ignore[arg-type]
+    rig.book.mark(new)
+
+    assert rig.book.marks_of("web", "inode:1:2") == [*written, new]
+    rig.book.forget_marks("web", "inode:1:2")
+    assert rig.book.marks_of("web", "inode:1:2") == []
+
+
+def test_a_forgotten_file_is_not_found_and_not_written(rig: Rig) -> None:
+    rig.book.note(position(1))
+
+    rig.book.forget("web", "inode:1:2")
+
+    assert rig.book.find("web", "inode:1:2") is None
+    assert rig.book.save()
+    assert rig.disk.saved == [[]]
