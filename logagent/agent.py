@@ -32,9 +32,8 @@ from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
+from logagent.state.care import StateCare
 from logagent.state.data_dir import DataDir
-from logagent.state.database import Database
-from logagent.state.positions import PositionBook
 
 KAFKA_TIMEOUT_S = 3.0
 DRAIN_LOOK_S = 0.02
@@ -108,10 +107,7 @@ class Agent:
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
 
         host_id = data_dir.host_id(settings.agent.host_id)
-        self._database = Database(data_dir.path / "state.db")
-        self._book = PositionBook(
-            self._database.load_positions(), self._database.save, events, load_marks=self._database.load_marks
-        )
+        self._state = StateCare(data_dir.path, events, clock.wall)
         turnstile = Turnstile(clock.monotonic)
         self._sender = NativeSender(
             self._sender_settings(data_dir),
@@ -135,7 +131,7 @@ class Agent:
         )
         self._tailer = tailer
         self._collector = self._build_collector(host_id, Feeder(tailer, self._spawner))
-        self._view = AgentView(host_id, self._collector, self._sender, self._book, self._counts)
+        self._view = AgentView(host_id, self._collector, self._sender, self._state, self._counts)
         self._metrics.on_collect(self._view.gauges)
         self._admin = self._build_admin(data_dir)
 
@@ -168,7 +164,7 @@ class Agent:
     def _build_collector(self, host_id: str, feeder: Feeder) -> Collector:
         return Collector(
             self._collector_settings(host_id),
-            self._book,
+            self._state.book,
             feeder,
             counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
             encode_headers=encode_header_block,
@@ -230,7 +226,7 @@ class Agent:
         )
         for text in self.settings.warnings:
             self._events.config_warning(text=text)
-        self._spawner.forever("positions", self._book.run)
+        self._state.start(self._spawner)
         self._sender.start()
         self._set_rates()
         self._collector.start()
@@ -293,7 +289,7 @@ class Agent:
         while not self._sender.empty and clock.monotonic() < deadline_s:
             gevent.sleep(DRAIN_LOOK_S)
         self._sender.stop()
-        saved = self._book.save()
+        saved = self._state.stop()
         self._admin.stop()
         for file, lost_bytes in self._view.deleted_bytes():
             reason = "deleted while it waited"
@@ -302,14 +298,13 @@ class Agent:
             )
             self._say(f"lost {lost_bytes} bytes of {shown(file.label)}: it was deleted before they were sent")
         if not saved:
-            self._say(f"positions could not be saved, lines will come again: {self._book.failure}")
+            self._say(f"positions could not be saved, lines will come again: {self._state.book.failure}")
         unacked_bytes = self._view.unacked_bytes()
         self._events.agent_stopped(unacked_bytes=unacked_bytes)
         rest = (
             f"; {unacked_bytes} bytes were not acknowledged and will be read again" if unacked_bytes else ""
         )
         self._say(f"stopped{rest}")
-        self._database.close()
         self._log.close()
 
     def _ping(self, every_s: float) -> None:

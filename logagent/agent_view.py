@@ -14,7 +14,7 @@ from logagent.senders.native_sender import NativeSender
 from logagent.sources.collector import Collector
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
-from logagent.state.positions import PositionBook
+from logagent.state.care import StateCare
 
 SCHEMA = 1
 STATES = ("starting", "running", "degraded", "stopping")
@@ -27,7 +27,7 @@ class AgentView:
     host_id: str
     collector: Collector
     sender: NativeSender
-    book: PositionBook
+    care: StateCare
     counts: dict[str, ServiceCounts]
     started_s: float = field(default_factory=time.monotonic)
     phase: str = "starting"
@@ -43,8 +43,7 @@ class AgentView:
         reasons += self.sender.topic_reasons()
         reasons += self.sender.partition_reasons()
         reasons += self.sender.dead_letter_reasons()
-        if self.book.failure:
-            reasons.append(self.book.failure)
+        reasons += self.care.reasons()
         if self.reload_fault:
             reasons.append(
                 f"the changed configuration is refused, the old one is in force: {self.reload_fault}"

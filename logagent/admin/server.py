@@ -54,18 +54,21 @@ class AdminServer:
 
     def start(self) -> None:
         """Open both doors; `tcp_address` is then the actual "host:port"."""
-        # Who finds the file must find this agent behind it.
-        self._addr_file.unlink(missing_ok=True)
+        with suppress(OSError):  # who finds the file must find this agent behind it
+            self._addr_file.unlink()
         self._open(str(self._socket_path), self._open_unix)
         if self._tcp_addr is not None:
             self._open(str(self._tcp_addr), self._open_tcp, self._tcp_addr)
+        if self.tcp_address is not None:
+            self._write_addr_file(self.tcp_address)
 
     def stop(self) -> None:
         """Close the doors and remove what was written; requests in work have a second to end."""
         for door in self._doors:
             door.stop()
         for path in self._made:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next start removes it
+                path.unlink()
         self._doors.clear()
         self._made.clear()
 
@@ -118,7 +121,6 @@ class AdminServer:
             listener.listen(MAX_CONNECTIONS)
             host, port = listener.getsockname()[:2]
             self.tcp_address = str(Address(host, port))
-            self._write_addr_file(self.tcp_address)
         except OSError:
             listener.close()
             raise
@@ -126,8 +128,12 @@ class AdminServer:
 
     def _write_addr_file(self, address: str) -> None:
         draft = self._addr_file.with_name(self._addr_file.name + ".new")
-        draft.write_text(address + "\n")
-        draft.replace(self._addr_file)
+        try:
+            draft.write_text(address + "\n")
+            draft.replace(self._addr_file)
+        except OSError as error:
+            self.faults.append(f"cannot write {shown(self._addr_file)}: {shown(error)}")
+            return
         self._made.append(self._addr_file)
 
     def _request_failed(self, path: str, error: Exception) -> None:

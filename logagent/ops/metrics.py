@@ -139,6 +139,9 @@ class Metrics:
             "positions_last_success_timestamp_seconds",
             "When positions were last written, seconds since 1970.",
         )
+        self.state_recovered = self._counter(
+            "state_recovered", "Times that a damaged state had to be replaced by its copy or an empty one."
+        )
         self.greenlet_failures = self._counter("greenlet_failures", "Greenlets that failed.", "name")
         self.events = self._counter(
             "events", "Facts that have no metric of their own, see docs/events.md.", "event"

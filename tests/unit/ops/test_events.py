@@ -68,6 +68,12 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "positions_saved": ({"rows": 5, "seconds": 0.01}, "5 positions"),
     "positions_failed": ({"error": DENIED}, "Permission denied"),
     "positions_back": ({}, "saved again"),
+    "state_recovered": (
+        {"error": "no database", "kept_as": "state.db.bad-1", "source": "its copy"}, "no database. It is kept as state"
+    ),
+    "state_copy_failed": ({"error": DENIED}, "Permission denied"),
+    "state_copied": ({}, "written again"),
+    "positions_expired": ({"files": 3, "days": 7.0}, "3 files that are gone for more than 7.0 days"),
 }  # fmt: skip
 
 DECLARED = {declared.name: declared for declared in events.catalogue()}

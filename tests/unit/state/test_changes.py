@@ -61,3 +61,14 @@ def test_later_changes_win_over_earlier_ones_that_could_not_be_written() -> None
     earlier.follow(later)
 
     assert earlier == Changes(marks={other: [mark(2, "inode:9:9")]}, forgotten={ONE.id}, unmarked={other})
+
+
+def test_a_move_follows_a_move_and_what_is_void_stays_void() -> None:
+    changes = Changes()
+    a, b, c = ("web", "a"), ("web", "b"), ("web", "c")
+    changes.move(a, b)
+    changes.move(b, c)
+    changes.unmark(c)
+
+    assert changes.moved == {a: c, b: c}
+    assert changes.unmarked == {a, b, c}

@@ -3,13 +3,14 @@
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logagent.errors import StateError
+from logagent.errors import StateDamaged, StateError
 from logagent.state.changes import MARKS_PER_FILE, Changes, Mark, Position
 from logagent.state.database import SCHEMA_VERSION, Database
 
@@ -159,7 +160,7 @@ def test_a_damaged_table_is_an_error_when_it_is_read(path: Path) -> None:
         other.execute("CREATE TABLE positions (something TEXT)")
     database = Database(path)
 
-    with pytest.raises(StateError, match="cannot be read"):
+    with pytest.raises(StateDamaged, match="other columns"):
         database.load_positions()
     database.close()
 
@@ -181,10 +182,10 @@ def test_a_database_that_was_removed_or_replaced_is_noticed(tmp_path: Path) -> N
     path = tmp_path / "state.db"
     database = Database(path)
     path.unlink()
-    with pytest.raises(StateError, match="cannot be written"):
+    with pytest.raises(StateDamaged, match="removed"):
         database.save(changes([]))
     path.write_bytes(b"")
-    with pytest.raises(StateError, match="replaced"):
+    with pytest.raises(StateDamaged, match="replaced"):
         database.save(changes([]))
     database.close()
 
@@ -226,3 +227,13 @@ def test_void_marks_go_before_the_new_ones_are_written(database: Database) -> No
 
     assert database.load_marks(*ONE.id) == [mark(2)]
     assert database.load_positions() == [ONE]
+
+
+def test_position_and_marks_go_on_under_another_identity(database: Database) -> None:
+    moved = ("web", "handle:1")
+    database.save(Changes({ONE.id: ONE}, {ONE.id: [mark(1)], moved: [mark(5, moved[1])]}))
+
+    database.save(Changes(moved={ONE.id: moved}))
+
+    assert database.load_positions() == [replace(ONE, identity=moved[1])]
+    assert database.load_marks(*moved) == [mark(1, moved[1]), mark(5, moved[1])]

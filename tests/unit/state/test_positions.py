@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from logagent.backoff import Backoff
-from logagent.errors import StateError
+from logagent.errors import StateAnew, StateError
 from logagent.state import positions as positions_module
 from logagent.state.changes import Changes, Mark, Position
 from logagent.state.positions import PositionBook
@@ -212,3 +212,59 @@ def test_a_forgotten_file_is_not_found_and_not_written(rig: Rig) -> None:
     assert rig.book.find("web", "inode:1:2") is None
     assert rig.book.save()
     assert rig.disk.saved == [[]]
+
+
+def test_a_file_of_another_identity_takes_position_and_marks_along() -> None:
+    old, new = ("web", "inode:1:2"), ("web", "handle:a")
+    written = {old: [Mark(*old, 1, 1, b"a")]}
+    rig = Rig(position(7))
+    rig.book = PositionBook(
+        [position(7)],
+        rig.disk,
+        rig.told,  # type: ignore[arg-type]
+        load_marks=lambda *file_id: written.get(file_id, []),
+    )
+    rig.book.mark(Mark(*old, 9, 9, b"c"))
+
+    rig.book.move(old, new)
+
+    assert rig.book.find(*old) is None
+    assert rig.book.find(*new) == position(7, "handle:a")
+    assert rig.book.marks_of(*new) == [Mark(*new, 1, 1, b"a"), Mark(*new, 9, 9, b"c")]
+    rig.book.forget_marks(*new)
+    assert rig.book.marks_of(*new) == []
+
+
+def test_a_database_opened_anew_is_given_everything(rig: Rig) -> None:
+    rig = Rig(position(7))
+    rig.book.note(position(1, "inode:1:3"))
+
+    def anew() -> None:
+        rig.disk.before = lambda: None
+        raise StateAnew("state.db: garbage", "state.db.bad", "its copy")
+
+    rig.disk.before = anew
+    assert rig.book.save()
+
+    assert sorted(rig.disk.saved[0], key=lambda p: p.identity) == [position(7), position(1, "inode:1:3")]
+    assert rig.told.of("state_recovered") == [
+        {"error": "state.db: garbage", "kept_as": "state.db.bad", "source": "its copy"}
+    ]
+
+
+def test_a_state_that_cannot_be_written_at_the_start_is_tried_without_any_change() -> None:
+    rig = Rig()
+    rig.book = PositionBook([], rig.disk, rig.told, failure="read-only")  # type: ignore[arg-type]
+
+    assert rig.book.save()
+
+    assert rig.disk.saved == [[]]
+    assert rig.book.failure == ""
+    assert rig.told.of("positions_back") == [{}]
+
+
+def test_where_positions_were_lost_no_entry_is_new() -> None:
+    rig = Rig()
+    book = PositionBook([], rig.disk, rig.told, incomplete=True)  # type: ignore[arg-type]
+
+    assert book.knows_entry("web", "/l/*.log")
