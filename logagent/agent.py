@@ -27,6 +27,7 @@ from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
 from logagent.senders.native_sender import NativeSender, SenderSettings
 from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.expiry import Expiry
 from logagent.sources.feeder import Feeder
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
@@ -132,6 +133,13 @@ class Agent:
         self._tailer = tailer
         self._collector = self._build_collector(host_id, Feeder(tailer, self._spawner))
         self._view = AgentView(host_id, self._collector, self._sender, self._state, self._counts)
+        self._expiry = Expiry(
+            self._state.book,
+            open_ids=lambda: {(file.service, file.identity) for file in self._collector.files.values()},
+            days=lambda: self.settings.files.forget_after_days,
+            events=events,
+            wall=clock.wall,
+        )
         self._metrics.on_collect(self._view.gauges)
         self._admin = self._build_admin(data_dir)
 
@@ -230,6 +238,7 @@ class Agent:
         self._sender.start()
         self._set_rates()
         self._collector.start()
+        self._spawner.forever("positions-expiry", self._expiry.run)
         for entry in self.settings.entries:
             self._collector.start_entry(entry)
         self._admin.start()
