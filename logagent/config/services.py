@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from logagent.config import values
+from logagent.config.line_keys import LINE_KEYS, NUMBERS
 from logagent.config.values import Key, Kind
 from logagent.errors import Fault
 
@@ -37,6 +38,11 @@ class Entry:
     key: Literal["none", "service", "path"] = "none"
     start_at: Literal["beginning", "end"] | None = None
     source: str = "ini"
+    exclude: tuple[str, ...] = ()
+    ignore_older_s: float | None = None
+    encoding: str = "utf-8"
+    multiline_start: str | None = None
+    multiline_timeout_s: float = 5.0
 
     @property
     def id(self) -> tuple[str, str]:
@@ -208,6 +214,7 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
         default_words="start_at of [files]",
         reloadable=True,
     ),
+    *LINE_KEYS,
 )
 
 
@@ -261,7 +268,7 @@ class _Validation:
             draft.good = False
             return
         try:
-            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind is _RATE))
+            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind in (_RATE, *NUMBERS)))
         except ValueError as error:
             self._refuse(draft, key.name, value, key.kind.refusal(error))
 
