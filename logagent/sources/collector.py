@@ -2,7 +2,6 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,13 +11,12 @@ from logagent.clock import MonotonicClock
 from logagent.config.services import Entry
 from logagent.errors import FileRefused
 from logagent.ops.events import Events
-from logagent.pipeline.outlet import Route
-from logagent.pipeline.render import HeaderEncoder, Render
+from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, resume, rotation
 from logagent.sources.discovery import Pattern
 from logagent.sources.feeder import Feeder
 from logagent.sources.generations import Generations
-from logagent.sources.identity import inode_identity
+from logagent.sources.intake import Beginning, Intake
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.sweeper import Sweeper
@@ -37,6 +35,7 @@ class CollectorSettings:
     rescan_s: float
     refusal: Refusal
     max_files: int = 1_000_000
+    copy_wait_s: float = 60.0
 
 
 class Collector:
@@ -57,14 +56,23 @@ class Collector:
         self.settings = settings
         self._book = book
         self._feeder = feeder
-        self._counts_of = counts_of
-        self._encode_headers = encode_headers
         self._spawner = spawner
         self._events = events
         self._clock = clock
         self.entries: dict[tuple[str, str], EntryFiles] = {}
         self.files: dict[tuple[str, FileKey], TailedFile] = {}
         self._generations = Generations()
+        self._intake = Intake(
+            settings.host_id,
+            book,
+            start_at=lambda: self.settings.start_at,
+            counts_of=counts_of,
+            encode_headers=encode_headers,
+            on_acked=self._on_acked,
+            on_rewind=feeder.wake,
+            events=events,
+            clock=clock,
+        )
         self._sweeper = Sweeper(
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
@@ -115,9 +123,9 @@ class Collector:
         topic_changed = state.entry.topic != entry.topic
         state.entry = entry
         for file in state.files:
-            file.render = self._render(entry, file.label)
+            file.render = self._intake.render(entry, file.label)
             if topic_changed:
-                file.route = self._route(entry, file.label)
+                file.route = self._intake.route(entry, file.label)
 
     def stop_entry(self, entry_id: tuple[str, str]) -> None:
         """Stop reading what the entry names; its positions stay."""
@@ -228,10 +236,10 @@ class Collector:
 
     def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
         try:
-            offset, label = self._where_to_begin(state, path, opened)
+            beginning = self._intake.begin(state, path, opened)
             if state.refused.pop(path, None) is not None:
                 self._events.file_readable_again(service=state.entry.service, path=path)
-            return self._add(state, path, label, opened, offset)
+            return self._add(state, path, opened, beginning)
         except OSError as error:
             os.close(opened.descriptor)
             self._refuse(state, path, f"it cannot be read: {error.strerror}")
@@ -246,46 +254,9 @@ class Collector:
         self._feeder.wake(before)
         return before
 
-    def _where_to_begin(self, state: EntryFiles, path: bytes, opened: Opened) -> tuple[int, bytes]:
-        """The offset at which reading begins, and the label of the file."""
-        identity = inode_identity(opened.key.device, opened.key.inode)
-        position = self._book.find(state.entry.service, identity)
-        if position is not None and resume.same_file(position, opened):
-            if position.offset <= opened.size_bytes:
-                return position.offset, position.path
-            self._events.file_truncated(
-                service=state.entry.service, path=path, position=position.offset, size=opened.size_bytes
-            )
-            return 0, position.path
-        if position is not None:
-            self._events.file_replaced(service=state.entry.service, path=path)
-            return 0, path
-        start_at = state.entry.start_at or self.settings.start_at
-        if start_at == "end" and not state.scanned and not state.known_before:
-            return resume.last_line_end(opened), path
-        return 0, path
-
-    def _add(self, state: EntryFiles, path: bytes, label: bytes, opened: Opened, offset: int) -> TailedFile:
+    def _add(self, state: EntryFiles, path: bytes, opened: Opened, beginning: Beginning) -> TailedFile:
         entry = state.entry
-        file = TailedFile(
-            service=entry.service,
-            log_path=entry.log_path,
-            label=label,
-            path=path,
-            real_path=opened.real_path,
-            key=opened.key,
-            identity=inode_identity(opened.key.device, opened.key.inode),
-            descriptor=opened.descriptor,
-            read_offset=offset,
-            route=self._route(entry, label),
-            render=self._render(entry, label),
-            counts=self._counts_of(entry.service),
-            on_acked=self._on_acked,
-            on_rewind=self._feeder.wake,
-            on_lost=self._lost,
-            last_growth_s=self._clock(),
-        )
-        file.grow_head()
+        file = self._intake.make(entry, path, opened, beginning)
         before = self._draining.pop((entry.service, opened.key), None)
         if before is not None and before.is_same_as(file):
             before.bequeath(file)
@@ -293,7 +264,9 @@ class Collector:
         state.files[file] = None
         self._watches.remember(file)
         self._book.touch(file)
-        self._events.file_found(service=entry.service, path=path, offset=offset, size=opened.size_bytes)
+        self._events.file_found(
+            service=entry.service, path=path, offset=beginning.offset, size=opened.size_bytes
+        )
         return file
 
     def truncated(self, file: TailedFile, size_bytes: int) -> None:
@@ -304,11 +277,12 @@ class Collector:
         state = self.entries.get((file.service, file.log_path))
         if state is None:
             return
-        opened = Opened(file.descriptor, file.key, file.real_path, size_bytes)
+        opened = Opened(file.descriptor, file.key, file.identity, file.real_path, size_bytes)
         state.files.pop(file, None)
         file.retired = True  # late acknowledgements of the old bytes must not move the new position
         self._watches.forget(file)
-        successor = self._add(state, file.path, file.label, opened, 0)
+        self._book.forget_marks(file.service, file.identity)
+        successor = self._add(state, file.path, opened, Beginning(0, b"", file.label))
         if self._generations.is_current(file):
             self._generations.arrive(successor)
         else:
@@ -344,26 +318,13 @@ class Collector:
         positions = self._book.of_entry(*state.entry.id)
         for renamed in resume.find_renamed(positions, here, self.settings.refusal):
             label = renamed.position.path
-            file = self._add(state, renamed.path, label, renamed.opened, renamed.position.offset)
+            beginning = self._intake.go_on(renamed.position, renamed.opened)
+            file = self._add(state, renamed.path, renamed.opened, beginning)
             file.predecessor = self._generations.before(file.service, label)
             file.left_path_s = self._clock()
             file.path = label  # the next generation of that path comes after it
             self._generations.leave(file)
             self._feeder.wake(file)
-
-    def _route(self, entry: Entry, label: bytes) -> Route:
-        return Route(entry.topic, zlib.crc32(os.fsencode(self.settings.host_id) + b"\0" + label))
-
-    def _render(self, entry: Entry, label: bytes) -> Render:
-        return Render(
-            self.settings.host_id,
-            entry.service,
-            label,
-            entry.format,
-            entry.headers,
-            entry.key,
-            self._encode_headers,
-        )
 
     def _refuse(self, state: EntryFiles, path: bytes, reason: str) -> None:
         if state.refused.get(path) != reason:
@@ -376,10 +337,6 @@ class Collector:
             return key_of(path)
         except OSError:
             return None
-
-    def _lost(self, file: TailedFile, lost_bytes: int) -> None:
-        reason = "truncated before it was sent"
-        self._events.bytes_lost(service=file.service, path=file.label, lost_bytes=lost_bytes, reason=reason)
 
     def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
         if lines:

@@ -2,7 +2,6 @@
 """The loop of one active file: look, wait for room, for the rate and for a turn, read, hand on. Ends when idle."""
 
 import enum
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import gevent
 
 from logagent.backoff import Backoff
 from logagent.clock import MonotonicClock, WallClock
+from logagent.errors import FileChanged
 from logagent.ops.events import Events
 from logagent.pacing.limiter import Limiter
 from logagent.pipeline.chunk import Chunk
@@ -102,15 +102,19 @@ class Tailer:
         offset = _look_offset(file)
         count = _read_bytes(file, offset)
         try:
-            data = self._disks.pread(file.key.device, file.descriptor, count, offset)
+            data = self._checked(file, count, offset, together=True)
             if not self._is_next(file):
                 return False
             size_bytes = offset + len(data) if data else file.size_bytes()
             if rotation.truncated(file.read_offset, size_bytes):
                 self._on_truncated(file, size_bytes)
                 return True
+            file.seen_bytes = max(file.seen_bytes, size_bytes)
             if data:
                 self._take(file, data, offset, None)
+        except FileChanged:
+            self._on_truncated(file, file.size_bytes())
+            return True
         except OSError as error:
             self._failed(file, error, failures=0)
             return False
@@ -127,6 +131,9 @@ class Tailer:
                 file.dirty = False
                 try:
                     step = self._step(file)
+                except FileChanged:
+                    self._on_truncated(file, file.size_bytes())
+                    return
                 except OSError as error:
                     self._failed(file, error, failures)
                     gevent.sleep(READ_ERROR.delay_s(failures))
@@ -187,6 +194,8 @@ class Tailer:
             self._on_truncated(file, size_bytes)
             return Step.TRUNCATED
         if size_bytes <= file.scanned_offset:
+            if not file.intact():
+                raise FileChanged
             file.reason = "" if file.read_offset == size_bytes else UNFINISHED
             return Step.END
         if not self._may_read(file):
@@ -236,7 +245,7 @@ class Tailer:
             if not self._may_take(file, start_offset):
                 return None
             if data is None:
-                data = self._disks.pread(file.key.device, file.descriptor, count, offset)
+                data = self._checked(file, count, offset)
             if not self._is_next(file):
                 return None
             return self._take(file, data, offset, lines)
@@ -245,11 +254,13 @@ class Tailer:
         """Make lines of what was read at `offset` and hand them on; None when no line was complete."""
         chunk = self._long_line(file, data) if offset > file.read_offset else self._lines(file, data)
         if chunk is None:
-            file.scanned_offset = offset + len(data)
+            file.scan(data, offset)
             return None
+        if chunk.end_offset <= file.read_offset:
+            raise FileChanged  # a line end that was just seen is not there any more
         most = _max_lines(file)
         chunk = chunk.first(most if lines is None else min(lines, most))
-        self._hand_on(file, chunk)
+        self._hand_on(file, chunk, data, offset)
         return chunk
 
     def _lines(self, file: TailedFile, data: bytes) -> Chunk | None:
@@ -269,9 +280,9 @@ class Tailer:
         start_offset, end_offset = file.read_offset, file.scanned_offset + newline + 1
         # One byte more than the limit may be a carriage return that does not count, and one is the newline.
         if end_offset - start_offset <= limit + 2:
-            line = os.pread(file.descriptor, end_offset - start_offset, start_offset)
+            line = self._checked(file, end_offset - start_offset, start_offset)
             return reader.parse(line, start_offset, limit)
-        head = os.pread(file.descriptor, limit + 1, start_offset)
+        head = self._checked(file, limit + 1, start_offset)
         return reader.oversize(head, start_offset, end_offset, limit)
 
     def _last_line(self, file: TailedFile, size_bytes: int) -> None:
@@ -283,19 +294,20 @@ class Tailer:
         with self._turnstile.turn():
             if not self._may_take(file, start_offset):
                 return
-            data = os.pread(file.descriptor, min(size_bytes - start_offset, limit + 1), start_offset)
+            data = self._checked(file, min(size_bytes - start_offset, limit + 1), start_offset)
             chunk = reader.parse_closed(data, start_offset, limit)
             if size_bytes - start_offset > limit + 1:
                 # As if a newline followed; it is not there, so the chunk ends before it.
                 chunk = replace(
                     reader.oversize(data, start_offset, size_bytes + 1, limit), end_offset=size_bytes
                 )
-            self._hand_on(file, chunk)
+            self._hand_on(file, chunk, data, start_offset)
 
-    def _hand_on(self, file: TailedFile, chunk: Chunk) -> None:
+    def _hand_on(self, file: TailedFile, chunk: Chunk, data: bytes, offset: int) -> None:
+        """`data`, read at `offset`, holds the end of the chunk, but for a last line that is cut."""
         file.grow_head()
         segment = file.render.segment(file, chunk, int(self._wall() * 1000))
-        file.advance(chunk.end_offset)
+        file.advance(chunk.end_offset, data, offset)
         file.last_growth_s = self._clock()
         file.counts.lines_read += len(chunk.values)
         self._events.lines_read(
@@ -311,7 +323,17 @@ class Tailer:
     def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
         # Not interrupted before the thread is done: the descriptor must not be closed, and its number given to another
         # file, while it is read from.
-        return in_thread(os.pread, file.descriptor, count, offset)
+        data = in_thread(file.read, count, offset, False)
+        if data is None:
+            raise FileChanged
+        return data
+
+    def _checked(self, file: TailedFile, count: int, offset: int, *, together: bool = False) -> bytes:
+        """A read with the proof that the file is still the one that was read so far; else FileChanged."""
+        data = self._disks.timed(file.key.device, file.read, count, offset, together)
+        if data is None:
+            raise FileChanged
+        return data
 
 
 def _look_offset(file: TailedFile) -> int:
