@@ -167,7 +167,8 @@ class Agent:
         )
 
     def _tail_settings(self) -> TailSettings:
-        return TailSettings(self.settings.files.max_line_bytes, self.settings.files.rotate_wait_s)
+        files = self.settings.files
+        return TailSettings(files.max_line_bytes, files.rotate_wait_s, files.oversize)
 
     def _build_collector(self, host_id: str, feeder: Feeder) -> Collector:
         return Collector(
@@ -192,6 +193,7 @@ class Agent:
             addr_file=data_dir.path / "admin.addr",
             spawn=self._spawner,
             events=self._events,
+            explain=self._view.explain,
         )
 
     def _limiter_of(self, service: str) -> Limiter:

@@ -11,9 +11,11 @@ from logagent import __version__
 from logagent.ops.metrics import GaugeSample
 from logagent.ops.shown import shown
 from logagent.senders.native_sender import NativeSender
+from logagent.sources import explain
 from logagent.sources.collector import Collector
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
+from logagent.spawn import in_thread
 from logagent.state.care import StateCare
 
 SCHEMA = 1
@@ -72,6 +74,12 @@ class AgentView:
             "files": [_file(file) for file in self._files()],
             "brokers": self._brokers(),
         }
+
+    def explain(self, path: bytes) -> dict[str, Any]:
+        """The /explain document: why a file is read, or is not."""
+        place = in_thread(explain.look, path, self.collector.settings.refusal)
+        running = list(self.collector.entries.values())
+        return explain.explain(place, [state.entry for state in running], self.care.book.all(), running)
 
     def gauges(self) -> Iterator[GaugeSample]:
         """Values that are worked out only when somebody asks."""

@@ -54,6 +54,9 @@ def manual() -> str:
         command = program.get_command(context, name)
         if command is not None and not command.hidden:
             text += _command(name, command)
+            if isinstance(command, click.Group):
+                for part in command.commands.values():
+                    text += _command(f"{name} {part.name}", part)
     text += [".SH ENVIRONMENT", *_terms(_ENVIRONMENT), ".SH FILES", *_terms(_FILES)]
     return "\n".join(text) + "\n"
 

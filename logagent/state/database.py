@@ -255,12 +255,23 @@ def back_up(path: Path, copy: Path) -> None:
     with translated(copy, "cannot be written"):
         draft.unlink(missing_ok=True)
         try:
-            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            make_private(draft)
             with closing(_reader(path, "mode=ro")) as connection:
                 connection.execute("VACUUM INTO ?", (str(draft),))
             put_in_place(draft, copy)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that the agent's user alone may read, also when it is root who makes it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)
 
 
 def put_in_place(draft: Path, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from logagent.clock import WallClock
 from logagent.errors import StateAnew, StateDamaged, StateError
 from logagent.state.changes import Changes, Mark, Position
-from logagent.state.database import Database, back_up, put_in_place, read_positions, translated
+from logagent.state.database import Database, back_up, make_private, put_in_place, read_positions, translated
 
 NAME = "state.db"
 KEPT_DAMAGED = 5
@@ -126,7 +126,7 @@ class Keeper:
             return FROM_NOTHING
         with translated(self.path, "cannot be restored"):
             draft.unlink(missing_ok=True)
-            draft.touch(mode=0o600)
+            make_private(draft)
             shutil.copyfile(self.copy, draft)
             put_in_place(draft, self.path)
         return FROM_COPY
