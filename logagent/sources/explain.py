@@ -5,13 +5,13 @@ Without a running agent the same questions are answered from the configuration a
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from logagent.config.services import Entry
 from logagent.errors import FileRefused
-from logagent.ops.shown import shown
+from logagent.ops.shown import printable, shown
 from logagent.sources.discovery import MAX_DEPTH, Pattern
 from logagent.sources.opening import Refusal, open_log
 from logagent.sources.rotation import FileKey
@@ -27,6 +27,10 @@ class Running(Protocol):
     entry: Entry
     refused: dict[bytes, str]
     files: dict[TailedFile, None]
+
+    @property
+    def ignored(self) -> Collection[bytes]:
+        """Paths of files that were too old when they were first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,9 @@ class _Answer:
         excluded = why_excluded(self.entry, self.place.path)
         if excluded:
             return "excluded", excluded
+        if self._state is not None and self.place.path in self._state.ignored:
+            limit_s = self.entry.ignore_older_s or 0
+            return "ignored", f"it was not written to for {limit_s:g} s when it was found (ignore_older_s)"
         refused = self._refused() or self.place.problem
         if refused:
             return "refused" if self.place.problem != "nothing is there" else "waits", refused
@@ -120,9 +127,12 @@ class _Answer:
             return "not read", "the running agent does not have this entry: it needs SIGHUP"
         return self._elsewhere()
 
+    @property
+    def _state(self) -> Running | None:
+        return None if self.states is None else self.states.get(self.entry.id)
+
     def _refused(self) -> str:
-        state = None if self.states is None else self.states.get(self.entry.id)
-        return "" if state is None else state.refused.get(self.place.path, "")
+        return "" if self._state is None else self._state.refused.get(self.place.path, "")
 
     def _beginning(self) -> str:
         """Where reading would begin."""
@@ -139,9 +149,7 @@ class _Answer:
                     if log_path != self.entry.log_path:
                         return "read", f"another entry of the service reads it: {log_path}"
                     return "read", f"it is read under its other name {shown(file.path)}"
-        minutes = f"{self.entry.ignore_older_s:g} s" if self.entry.ignore_older_s is not None else ""
-        ignored = f", or was not written to for {minutes} (ignore_older_s)" if minutes else ""
-        return "not read", f"it was not found yet, the next sweep looks for it{ignored}"
+        return "not read", "it was not found yet; the next sweep looks for it"
 
     def _files(self, entry_id: tuple[str, str]) -> list[TailedFile]:
         state = None if self.states is None else self.states.get(entry_id)
@@ -153,16 +161,15 @@ class _Answer:
 
 def why_not_named(pattern: Pattern, path: bytes) -> str:
     """Why a pattern does not name a path; empty if it does."""
+    wanted, parts = pattern.parts, tuple(part for part in path.split(b"/") if part)
+    if b"**" in wanted and len(parts) > len(wanted) - 1 + MAX_DEPTH:
+        return f"** goes {MAX_DEPTH} directories deep, and it lies deeper"
     if pattern.matches(path):
         return ""
     if not path.startswith(pattern.base.rstrip(b"/") + b"/"):
         return f"it does not lie below {shown(pattern.base)}"
-    wanted, parts = pattern.parts, tuple(part for part in path.split(b"/") if part)
     if b"**" in wanted:
-        if len(parts) > len(wanted) + MAX_DEPTH:
-            return f"it lies more than {MAX_DEPTH} directories deep"
-        hidden = [part for part in parts if part.startswith(b".")]
-        return f"{shown(hidden[0])} is hidden" if hidden else f"its path does not match {shown(pattern.path)}"
+        return f"its path does not match {shown(pattern.path)}"
     for want, part in zip(wanted, parts, strict=False):
         if not Pattern(b"/" + want).matches(b"/" + part):
             hidden_too = part.startswith(b".") and not want.startswith(b".")
@@ -174,14 +181,9 @@ def why_not_named(pattern: Pattern, path: bytes) -> str:
 
 def why_excluded(entry: Entry, path: bytes) -> str:
     """Which member of `exclude` takes the path, or a directory above it, out; empty if none does."""
-    names = [part for part in path.split(b"/") if part]
-    above = [b"/" + b"/".join(names[: number + 1]) for number in range(len(names))]
     for member in entry.exclude:
-        raw = os.fsencode(member)
-        places = above if b"/" in raw else [b"/" + name for name in names]
-        pattern = Pattern(raw if b"/" in raw else b"/" + raw)
-        if any(pattern.matches(place) for place in places):
-            return f"{shown(raw)} is in exclude"
+        if Pattern(os.fsencode(entry.log_path), (os.fsencode(member),)).excludes_path(path):
+            return f"{printable(member)} is in exclude"
     return ""
 
 
