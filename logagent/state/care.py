@@ -20,6 +20,7 @@ class StateCare:
 
     def __init__(self, directory: Path, events: Events, wall: WallClock) -> None:
         self._events = events
+        self.greenlets: list[gevent.Greenlet] = []
         self._keeper = keeper = Keeper(directory, wall)
         positions = keeper.open()
         if keeper.recovery is not None:
@@ -38,11 +39,14 @@ class StateCare:
 
     def start(self, spawner: Spawner) -> None:
         """Save what changes, and keep a copy."""
-        spawner.forever("positions", self.book.run)
-        spawner.forever("state-copy", self._keep_copy)
+        self.greenlets = [
+            spawner.forever("positions", self.book.run),
+            spawner.forever("state-copy", self._keep_copy),
+        ]
 
     def stop(self) -> bool:
         """Save, copy and close; False when positions could not be saved."""
+        gevent.killall(self.greenlets)
         saved = self.book.save()
         self._copy()
         self._keeper.close()

@@ -136,9 +136,13 @@ class Keeper:
         for path in (self.path, self.copy):
             try:
                 if _holds_something(path):
-                    return read_positions(path)
+                    positions = read_positions(path)
+                    self.lost = self.lost or path == self.copy
+                    return positions
+            except StateDamaged as damage:
+                self.fault = f"{damage}; positions come from elsewhere as long as nothing can be written"
             except (StateError, OSError) as error:
-                self.fault = str(error) if isinstance(error, StateError) else f"{path}: {error.strerror}"
+                self.trouble = f"{self.trouble}; {error}"
             else:
                 continue
             self.lost = True

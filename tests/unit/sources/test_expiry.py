@@ -218,6 +218,19 @@ def test_case_79_a_file_in_a_directory_that_may_not_be_read_is_not_gone(
     assert looker.look(known) is Sight.UNKNOWN
 
 
+def test_files_are_really_looked_for(tmp_path: Path) -> None:
+    kept, gone = tmp_path / "kept.log", tmp_path / "gone.log"
+    for path in (kept, gone):
+        path.write_text("x")
+    book = PositionBook([position_of(kept), position_of(gone)], lambda _changes: None, Told())  # type: ignore[arg-type]
+    expiry = Expiry(book, open_ids=set, days=lambda: 0.0, events=Told(), wall=lambda: NOW_S)  # type: ignore[arg-type]
+    gone.unlink()
+
+    assert expiry.go_through() == 0  # seen missing for the first time
+    assert expiry.go_through() == 1
+    assert [position.path for position in book.all()] == [os.fsencode(kept)]
+
+
 # -- many --------------------------------------------------------------------------------------------------------------
 
 

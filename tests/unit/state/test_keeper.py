@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from logagent.errors import StateAnew, StateError
+from logagent.state import keeper as keeper_module
 from logagent.state.changes import Changes, Mark, Position
 from logagent.state.database import SCHEMA_VERSION, Database, read_positions
 from logagent.state.keeper import FROM_COPY, FROM_NOTHING, KEPT_DAMAGED, Keeper
@@ -402,3 +403,66 @@ def test_case_75_a_power_cut_while_the_copy_is_written_leaves_the_old_copy(fille
     assert by_identity(second.open()) == positions(200, offset=5)
     second.back_up()
     second.close()
+
+
+# -- case 78: nothing can be written -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unwritable(filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Whoever opens the state for writing is refused, until the patch is undone."""
+
+    def refuse(path: Path, _before_migration: Path | None = None) -> Database:
+        raise StateError(f"{path}: cannot be opened: Read-only file system")
+
+    monkeypatch.setattr(keeper_module, "Database", refuse)
+    return filled
+
+
+def test_case_78_positions_are_read_where_nothing_can_be_written(unwritable: Path) -> None:
+    second = keeper(unwritable)
+
+    assert by_identity(second.open()) == positions(200, offset=7)
+    assert "Read-only file system" in second.trouble
+    assert (second.fault, second.lost) == ("", False)
+    with pytest.raises(StateError, match="Read-only"):
+        second.save(changes(positions(1)))
+    assert second.load_marks(*ONE.id) == []
+    second.back_up()  # nothing to copy
+    assert by_identity(read_positions(unwritable / "state.db.bak")) == positions(200, offset=5)
+
+
+def test_case_78_a_damaged_state_that_cannot_be_moved_aside_leaves_the_copy_to_read(unwritable: Path) -> None:
+    (unwritable / "state.db").write_bytes(b"garbage" * 1000)
+
+    second = keeper(unwritable)
+
+    assert by_identity(second.open()) == positions(200, offset=5)
+    assert "not a database" in second.fault
+    assert second.lost
+
+
+def test_case_78_an_emptied_state_that_cannot_be_replaced_leaves_the_copy_to_read(unwritable: Path) -> None:
+    (unwritable / "state.db").write_bytes(b"")
+
+    second = keeper(unwritable)
+
+    assert by_identity(second.open()) == positions(200, offset=5)
+    assert second.lost
+
+
+def test_case_78_when_it_can_be_written_again_everything_is_asked_for(
+    unwritable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = keeper(unwritable)
+    second.open()
+    monkeypatch.undo()
+
+    with pytest.raises(StateAnew) as asked:
+        second.save(changes(positions(1)))
+    assert not asked.value.kept_as
+    second.save(changes(positions(200, offset=9)))
+    second.close()
+
+    assert by_identity(keeper(unwritable).open()) == positions(200, offset=9)
+    assert second.trouble == ""
