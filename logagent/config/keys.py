@@ -224,8 +224,17 @@ KEYS: Final[tuple[Key, ...]] = (
         "files",
         "max_line_bytes",
         values.size(64, 1_000_000),
-        "Longer lines are cut to this and counted; leave room for the rest of the record.",
+        "The longest line and the longest event, in the file as in the record; leave room for the rest of a record.",
         default="999900",
+        reloadable=True,
+    ),
+    Key(
+        "files",
+        "oversize",
+        values.choice("cut", "split", "dead_letter"),
+        "What happens to longer lines: their beginning is sent, or they are sent in pieces, or their beginning and"
+        " their place go to the dead-letter file.",
+        default="cut",
         reloadable=True,
     ),
     Key(

@@ -73,6 +73,7 @@ class FilesSettings:
     rescan_s: float
     rotate_wait_s: float
     max_line_bytes: int
+    oversize: Literal["cut", "split", "dead_letter"]
     allowed_paths: tuple[str, ...]
     denied_paths: tuple[str, ...]
     forget_after_days: float

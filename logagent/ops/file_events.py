@@ -141,6 +141,18 @@ class FileEvents(FactTeller):
 
     @fact(
         "files",
+        WARNING,
+        "Service %(service)s: %(hole_bytes)s bytes of %(path)s were never written (zeros)."
+        " Reading goes on behind them.",
+        "logagent_hole_bytes_total",
+        subject=("service", "path"),
+    )
+    def holes_skipped(self, *, service: str, path: bytes, hole_bytes: int) -> Extra:
+        self._metrics.hole_bytes.labels(printable(service)).inc(hole_bytes)
+        return None
+
+    @fact(
+        "files",
         TRACE,
         "Service %(service)s: waits %(wait_s).3f s for its send_rate.",
         "logagent_rate_limit_wait_seconds_total",

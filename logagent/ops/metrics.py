@@ -96,6 +96,9 @@ class Metrics:
     def _add_files(self) -> None:
         self.lines_cut = self._counter("lines_cut", "Lines cut because of max_line_bytes.", "service")
         self.cut_bytes = self._counter("cut_bytes", "Bytes that cut lines lost.", "service")
+        self.hole_bytes = self._counter(
+            "hole_bytes", "Zero bytes that were skipped because nobody wrote them.", "service"
+        )
         self.files_refused = self._counter(
             "files_refused", "Attempts to open a file that were refused.", "service"
         )

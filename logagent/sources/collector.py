@@ -12,7 +12,7 @@ from logagent.config.services import Entry
 from logagent.errors import FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
-from logagent.sources import discovery, resume, rotation
+from logagent.sources import discovery, ignored, line_reader, resume, rotation
 from logagent.sources.discovery import Pattern
 from logagent.sources.feeder import Feeder
 from logagent.sources.generations import Generations
@@ -112,7 +112,7 @@ class Collector:
 
     def start_entry(self, entry: Entry) -> None:
         """Begin to read what the entry names."""
-        state = EntryFiles(entry, Pattern(os.fsencode(entry.log_path)))
+        state = EntryFiles(entry, _pattern(entry))
         state.known_before = self._book.knows_entry(entry.service, entry.log_path)
         self.entries[entry.id] = state
         self._scan(state)
@@ -120,12 +120,17 @@ class Collector:
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
         state = self.entries[entry.id]
-        topic_changed = state.entry.topic != entry.topic
-        state.entry = entry
-        for file in state.files:
+        before, state.entry, state.pattern = state.entry, entry, _pattern(entry)
+        for file in list(state.files):
             file.render = self._intake.render(entry, file.label)
-            if topic_changed:
+            if before.topic != entry.topic:
                 file.route = self._intake.route(entry, file.label)
+            if state.pattern.excludes_path(file.path):
+                self._drop(file)
+            else:
+                file.read_as(line_reader.of(entry))
+                self._feeder.wake(file)
+        self._sweeper.rescan_soon(state)  # other paths may be excluded, other ages ignored
 
     def stop_entry(self, entry_id: tuple[str, str]) -> None:
         """Stop reading what the entry names; its positions stay."""
@@ -211,6 +216,8 @@ class Collector:
 
     def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None) -> None:
         """A file that was not known lies at a path that is named."""
+        if ignored.still(state, path):
+            return
         try:
             opened = open_log(path, self.settings.refusal)
         except FileNotFoundError:
@@ -236,6 +243,9 @@ class Collector:
 
     def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
         try:
+            if self._intake.ignores(state, path, opened):
+                os.close(opened.descriptor)
+                return None
             beginning = self._intake.begin(state, path, opened)
             if state.refused.pop(path, None) is not None:
                 self._events.file_readable_again(service=state.entry.service, path=path)
@@ -353,3 +363,7 @@ class Collector:
         state = self.entries.get((file.service, file.log_path))
         if state is not None and file.left_path_s is None:
             self._check(state, file.path)
+
+
+def _pattern(entry: Entry) -> Pattern:
+    return Pattern(os.fsencode(entry.log_path), tuple(map(os.fsencode, entry.exclude)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodings of log files: where lines end in them, and how their bytes become UTF-8. Pure; offsets stay source bytes."""
+"""Encodings of log files: where lines end in them, and how their bytes become UTF-8. Pure."""
 
 import codecs
 import re

@@ -112,9 +112,9 @@ class _Framing:
                 break
             yield from self._newlines(at, begin)
             # At the end of a file it is a tail that nobody filled, not a hole between two lines.
-            end, hole_bytes = (len(data), 0) if last else (end, end - begin)
-            yield _Span(self.rest, begin, end, hole_bytes, in_zeros=True)
-            at = self.rest = end
+            at, hole_bytes = (len(data), 0) if last else (end, end - begin)
+            yield _Span(self.rest, begin, at, hole_bytes, in_zeros=True)
+            self.rest = at
         yield from self._newlines(at, len(data))
         if self.finish is Finish.FILE and self.rest < len(data):
             yield _Span(self.rest, len(data), len(data))

@@ -6,12 +6,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from logagent.clock import MonotonicClock
+from logagent.clock import MonotonicClock, wall
 from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import HeaderEncoder, Render
-from logagent.sources import resume
+from logagent.sources import line_reader, resume
+from logagent.sources.ignored import Ignored
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import Known
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
@@ -63,9 +64,14 @@ class Intake:
         service = state.entry.service
         position = self._stored.find(service, opened)
         if position is None:
+            ignored = state.ignored.pop(path, None)
+            if ignored is not None and ignored.is_start_of(opened):
+                end = resume.last_line_end(opened, state.entry.encoding, ignored.size_bytes)
+                return self._at(end, opened, path)
             start_at = state.entry.start_at or self._start_at()
             if start_at == "end" and not state.scanned and not state.known_before:
-                return self._at(resume.last_line_end(opened), opened, path)
+                end = resume.last_line_end(opened, state.entry.encoding, opened.size_bytes)
+                return self._at(end, opened, path)
             return Beginning(0, b"", path)
         known = resume.examine(position, opened)
         if known is Known.SAME:
@@ -78,6 +84,17 @@ class Intake:
             service=service, path=path, position=position.offset, size=opened.size_bytes
         )
         return Beginning(0, b"", position.path, position)
+
+    def ignores(self, state: EntryFiles, path: bytes, opened: Opened) -> bool:
+        """Whether the file is too old to be read, and was never read; it is remembered. Raises OSError."""
+        older_s = state.entry.ignore_older_s
+        if older_s is None or path in state.ignored:
+            return False
+        status = os.fstat(opened.descriptor)
+        if wall() - status.st_mtime < older_s or self._stored.find(state.entry.service, opened) is not None:
+            return False
+        state.ignored[path] = Ignored.of(status)
+        return True
 
     def go_on(self, position: Position, opened: Opened) -> Beginning:
         """The file is the one of the position, perhaps under another identity. Raises OSError."""
@@ -100,6 +117,7 @@ class Intake:
             read_offset=beginning.offset,
             route=self.route(entry, label),
             render=self.render(entry, label),
+            lines=line_reader.of(entry),
             counts=self._counts_of(entry.service),
             on_acked=self._on_acked,
             on_rewind=self._on_rewind,

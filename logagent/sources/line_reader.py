@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the lines of one file have been looked at: long ones, open events, zeros that may be a hole or yet unwritten."""
+"""How far the lines of one file were looked at: long ones, open events, zeros that are a hole or yet unwritten."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from logagent.config.services import Entry
 from logagent.pipeline.chunk import Chunk
 from logagent.sources import encodings, reader
 from logagent.sources.encodings import HOLE_BYTES
@@ -121,9 +122,11 @@ class LineReader:
         if hole is not None and (newline < 0 or hole[0] < newline):
             return self._before_hole(form, begin, offset + hole[0], offset + hole[1], limits, read)
         fits_bytes = limits.max_line_bytes + 2 * encoding.unit_bytes
-        end = offset + len(data) if newline < 0 else offset + newline + encoding.unit_bytes
+        seen = encoding.zeros_at_end(data, offset) if newline < 0 else newline + encoding.unit_bytes
+        end = offset + seen
         if limits.oversize == "split" and end - begin > fits_bytes:
-            return frame(read(fits_bytes, begin), begin, form, limits)
+            # So much more that zeros at the end of what fits are not taken for what may be filled yet.
+            return frame(read(min(end - begin, fits_bytes + HOLE_BYTES), begin), begin, form, limits)
         if newline < 0:
             return None
         if end - begin > fits_bytes:
@@ -200,11 +203,17 @@ class LineReader:
         return replace(chunk, holes=(*chunk.holes, (len(chunk.values), next_ - end)))
 
 
+def of(entry: Entry) -> LineReader:
+    """A reader as the entry wants it, which has seen nothing yet."""
+    start = None if entry.multiline_start is None else re.compile(entry.multiline_start.encode())
+    return LineReader(entry.encoding, start, entry.multiline_timeout_s)
+
+
 def end_of_zeros(descriptor: int, offset: int) -> tuple[int, bool]:
     """Where the zeros end that stand at `offset`, and whether something else does there.
 
-    If not, they go on to the end of the file, or so far that this turn has done enough. What the file system knows to be
-    empty is not read.
+    If not, they go on to the end of the file, or so far that this turn has done enough. What the file system knows to
+    be empty is not read.
     """
     for _ in range(ZERO_BLOCKS):
         offset = _next_data(descriptor, offset)

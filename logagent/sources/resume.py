@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from logagent.errors import FileRefused
-from logagent.sources import rotation
+from logagent.sources import encodings, rotation
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import (
     HANDLE_KIND,
@@ -82,12 +82,19 @@ def tail_at(descriptor: int, offset: int) -> bytes:
     return os.pread(descriptor, offset - begin, begin)
 
 
-def last_line_end(opened: Opened) -> int:
-    """Where the last whole line ends: a line of which a part is there already will be read as a whole."""
-    begin = max(0, opened.size_bytes - TAIL_BACKWARD_BYTES)
-    data = os.pread(opened.descriptor, opened.size_bytes - begin, begin)
-    newline = data.rfind(b"\n")
-    return begin + newline + 1 if newline >= 0 else begin
+def last_line_end(opened: Opened, encoding: str, size_bytes: int) -> int:
+    """Where the last whole line of the first `size_bytes` ends; a line that is there in part is read as a whole."""
+    read = encodings.of(encoding, os.pread(opened.descriptor, encodings.MARK_BYTES, 0))
+    end = size_bytes
+    while end > 0:
+        # Two bytes more than are looked at next: a newline may take two.
+        begin = max(0, end - TAIL_BACKWARD_BYTES)
+        data = os.pread(opened.descriptor, min(size_bytes, end + 2) - begin, begin)
+        line_end = read.last_line_end(data, begin)
+        if line_end:
+            return begin + line_end
+        end = begin
+    return 0
 
 
 def find_renamed(positions: Iterable[Position], here: set[FileKey], refusal: Refusal) -> list[Renamed]:

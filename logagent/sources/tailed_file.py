@@ -13,6 +13,7 @@ from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import HEAD_BYTES, TAIL_BYTES, Head, Tails, digest
+from logagent.sources.line_reader import LineReader
 from logagent.sources.rotation import FileKey
 from logagent.state.positions import Position
 
@@ -58,11 +59,12 @@ class TailedFile:
     acks: AckTracker = field(init=False)
     scanned_offset: int = field(init=False)
     tails: Tails = field(init=False)
-    scanned_tail: bytes = b""
-    """What stands before `scanned_offset`, in a line that has not ended yet."""
+    scanned_tail: tuple[int, bytes] = (-1, b"")
+    """An offset in a line that has not ended yet, and what stands before it."""
     seen_bytes: int = 0
     """The largest size that was seen."""
     found_s: float = field(init=False)
+    lines: LineReader = field(default_factory=LineReader)
     line_bytes: int = LINE_BYTES_GUESS
     left_path_s: float | None = None
     closed: bool = False
@@ -128,6 +130,7 @@ class TailedFile:
             self.on_lost(self, lost_bytes)
             return
         self.read_offset = self.scanned_offset = offset
+        self.lines.advanced()
         self.tails.back_to(offset)
         # The next generation of the path, of which lines may have been dropped too, must wait for this one once more.
         self.caught_up.clear()
@@ -176,25 +179,37 @@ class TailedFile:
         """Everything before `end_offset` has been handed on; `data` was read at `offset`."""
         tail = self._tail(end_offset, data, offset)
         self.read_offset = self.scanned_offset = end_offset
+        self.lines.advanced()
         self.tails.add(end_offset, tail, self.acks.acked_offset)
 
-    def scan(self, data: bytes, offset: int) -> None:
-        """No line ended in `data`, read at `offset`."""
-        self.scanned_tail = self._tail(offset + len(data), data, offset)
-        self.scanned_offset = offset + len(data)
+    def scan(self, end_offset: int, data: bytes, offset: int) -> None:
+        """No line ended before `end_offset` in `data`, read at `offset`."""
+        tail = self._tail(end_offset, data, offset)
+        self.scanned_tail = end_offset, tail
+        self.scanned_offset = end_offset
 
     def _tail(self, end_offset: int, data: bytes, offset: int) -> bytes:
         end = end_offset - offset
-        if end > len(data):
+        if not 0 < end <= len(data):
             return b""
         if end >= TAIL_BYTES:
             return data[end - TAIL_BYTES : end]
         known, before = self.tails.newest
-        if offset == self.scanned_offset > self.read_offset:
-            before = self.scanned_tail
+        if offset == self.scanned_tail[0]:
+            before = self.scanned_tail[1]
         elif offset != known:
             before = b""
         return (before + data[:end])[-TAIL_BYTES:]
+
+    def read_as(self, lines: LineReader) -> None:
+        """From the next record on the bytes are read in another way."""
+        self.lines = lines
+        self.scanned_offset = self.read_offset
+
+    def look_again(self) -> None:
+        """The file may have been written to: zeros at its end may have been filled."""
+        if self.lines.zeros_offset is not None:
+            self.scanned_offset = self.lines.look_again(self.scanned_offset)
 
     def size_bytes(self) -> int:
         """How long the file is now; 0 when it cannot be seen any more."""
@@ -207,8 +222,9 @@ class TailedFile:
     def intact(self) -> bool:
         """Whether what was handed on still stands in the file, as far as its last bytes tell."""
         offset, tail = self.tails.newest
-        if self.scanned_offset > self.read_offset:
-            offset, tail = self.scanned_offset, self.scanned_tail
+        scanned, before = self.scanned_tail
+        if scanned == self.scanned_offset > self.read_offset and b"\0" not in before:
+            offset, tail = scanned, before  # zeros may still be filled
         if os.pread(self.descriptor, len(tail), offset - len(tail)) != tail:
             return False
         if len(tail) == TAIL_BYTES or not self.head.size_bytes:
@@ -238,7 +254,8 @@ class TailedFile:
     def grow_head(self) -> None:
         """Hash the first bytes again while there are fewer of them than a whole head."""
         if self.head.size_bytes < HEAD_BYTES and not self.closed:
-            self.head = Head.of(os.pread(self.descriptor, HEAD_BYTES, 0))
+            # Zeros at its end are perhaps not written yet.
+            self.head = Head.of(os.pread(self.descriptor, HEAD_BYTES, 0).rstrip(b"\0"))
 
     def close(self) -> None:
         """Let the descriptor go."""

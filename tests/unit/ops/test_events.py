@@ -47,6 +47,7 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "lines_read": ({"service": "web", "lines": 5, "bytes_": 50}, "read 5 lines, 50 bytes"),
     "lines_acked": ({"service": "web", "lines": 5, "bytes_": 50}, "5 lines, 50 bytes are acknowledged"),
     "lines_cut": ({**FILE, "lines": 5, "cut_bytes": 50}, "lost 50 bytes"),
+    "holes_skipped": ({**FILE, "hole_bytes": 700}, "700 bytes of /var/log/a.log were never written"),
     "rate_limited": ({"service": "web", "wait_s": 0.25}, "waits 0.250 s"),
     "inotify_overflow": ({}, "dropped file events"),
     "inotify_failed": ({"path": b"/var/log", "error": OSError(28, "No space left on device")}, "No space left"),

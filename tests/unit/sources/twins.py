@@ -18,6 +18,7 @@ from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.sources.collector import Collector, CollectorSettings
 from logagent.sources.feeder import Feeder
+from logagent.sources.framing import Oversize
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
@@ -72,6 +73,9 @@ class MemoryOutlet:
         self.reason = ""
         self._puts: list[tuple[Route, Segment]] = []
         self.open: list[Segment] = []
+        self.buried: list[tuple[int, bytes, int]] = []
+        """(offset, the beginning, length) of each line that went to the dead-letter file."""
+
         self._room = Event()
 
     # -- what tests say ---------------------------------------------------------------------------------------------
@@ -157,6 +161,13 @@ class MemoryOutlet:
         if not self.holding:
             self.acknowledge()
 
+    def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
+        segment.source.acks.add(segment)
+        self.buried.append((segment.line_start(0), segment.values[0], line_bytes))
+        self.open.append(segment)
+        if not self.holding:
+            self.acknowledge()
+
 
 def _line_starts(segment: Segment) -> Sequence[int]:
     return Chunk(segment.start_offset, segment.end_offset, segment.values, segment.starts).line_starts()
@@ -172,6 +183,7 @@ class Bench:
         start_at: str = "beginning",
         rotate_wait_s: float = 10.0,
         max_line_bytes: int = 1_000_000,
+        oversize: Oversize = "cut",
         rescan_s: float = 1000.0,
         refusal: Callable[[str], str | None] = lambda _path: None,
         outlet: MemoryOutlet | None = None,
@@ -192,7 +204,7 @@ class Bench:
             load_marks=lambda service, identity: self.marks.get((service, identity), []),
         )
         self.tailer = Tailer(
-            TailSettings(max_line_bytes, rotate_wait_s),
+            TailSettings(max_line_bytes, rotate_wait_s, oversize),
             self.outlet,
             Turnstile(time.monotonic),
             limiter_of=lambda service: self.limiters.setdefault(service, Limiter(None)),
