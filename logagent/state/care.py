@@ -24,7 +24,7 @@ class StateCare:
         self._keeper = keeper = Keeper(directory, wall)
         positions = keeper.open()
         if keeper.recovery is not None:
-            found = keeper.recovery
+            found, keeper.recovery = keeper.recovery, None
             events.state_recovered(error=found.error, kept_as=found.kept_as, source=found.source)
         if keeper.trouble:
             events.positions_failed(error=keeper.trouble)

@@ -25,7 +25,8 @@ class Keeper:
     """Opens, and opens again. `save`, `load_marks` and `back_up` block: call them in a thread, one at a time.
 
     `fault` is what was wrong with the state since the start, a sentence, empty if nothing was; `trouble` is why it
-    cannot be written now; `lost` says that positions, or the newest of them, are gone.
+    cannot be written now; `lost` says that positions, or the newest of them, are gone; `recovery` is what was done
+    about a damage, until somebody takes it to tell it.
     """
 
     def __init__(self, directory: Path, wall: WallClock) -> None:
@@ -51,7 +52,8 @@ class Keeper:
         if self._database is None:
             self._open()
             self.trouble = ""
-            raise self.recovery or StateAnew()
+            anew, self.recovery = self.recovery or StateAnew(), None
+            raise anew
         try:
             self._database.save(changes)
         except StateDamaged:
@@ -78,16 +80,14 @@ class Keeper:
             self._database = None
 
     def _open(self) -> list[Position]:
-        self.recovery = None
         try:
             return self._take(before_migration=self.copy)
         except StateDamaged as damage:
             kept_as, source = self._move_aside(), self._restore()
-            positions = self._take(before_migration=None)
             self.lost = True
             self.fault = f"{damage}; it is kept as {kept_as}, positions come from {source}"
             self.recovery = StateAnew(str(damage), kept_as, source)
-            return positions
+            return self._take(before_migration=None)
 
     def _take(self, before_migration: Path | None) -> list[Position]:
         with translated(self.path, "cannot be looked at"):
