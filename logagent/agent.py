@@ -125,6 +125,7 @@ class Agent:
             turnstile,
             limiter_of=self._limiter_of,
             on_truncated=self._truncated,
+            may_read=lambda file: self._collector.may_read(file),
             on_finished=self._finished,
             events=events,
             clock=clock.monotonic,

@@ -13,12 +13,14 @@ from logagent.errors import FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, ignored, line_reader, resume, rotation
+from logagent.sources.copies import Copies
 from logagent.sources.discovery import Pattern
+from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
-from logagent.sources.generations import Generations
-from logagent.sources.intake import Beginning, Intake
+from logagent.sources.intake import Intake
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles, Watches
@@ -59,16 +61,16 @@ class Collector:
         self._spawner = spawner
         self._events = events
         self._clock = clock
-        self.entries: dict[tuple[str, str], EntryFiles] = {}
-        self.files: dict[tuple[str, FileKey], TailedFile] = {}
-        self._generations = Generations()
-        self._intake = Intake(
+        self._shelf = Shelf(book, feeder, events)
+        self.entries, self.files = self._shelf.entries, self._shelf.files
+        self._generations = self._shelf.generations
+        self._intake = self._shelf.intake = Intake(
             settings.host_id,
             book,
             start_at=lambda: self.settings.start_at,
             counts_of=counts_of,
             encode_headers=encode_headers,
-            on_acked=self._on_acked,
+            on_acked=self._shelf.on_acked,
             on_rewind=feeder.wake,
             events=events,
             clock=clock,
@@ -82,7 +84,7 @@ class Collector:
             events=events,
             clock=clock,
         )
-        self._watches = Watches(
+        self._watches = self._shelf.watches = Watches(
             self.entries,
             on_modified=feeder.wake,
             on_name=self._left_name,
@@ -91,8 +93,20 @@ class Collector:
             on_overflow=self._sweeper.overflow,
             events=events,
         )
-        self._draining: dict[tuple[str, FileKey], TailedFile] = {}
+        copies = self._build_copies()
+        self.may_read = copies.may_read
+        self.truncated = Emptied(self._shelf, copies, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
+
+    def _build_copies(self) -> Copies:
+        return Copies(
+            self.entries,
+            at=self._generations.at,
+            wake=self._feeder.wake,
+            refusal=lambda: self.settings.refusal,
+            copy_wait_s=lambda: self.settings.copy_wait_s,
+            clock=self._clock,
+        )
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -126,7 +140,7 @@ class Collector:
             if before.topic != entry.topic:
                 file.route = self._intake.route(entry, file.label)
             if state.pattern.excludes_path(file.path):
-                self._drop(file)
+                self._shelf.drop(file)
             else:
                 file.read_as(line_reader.of(entry))
                 self._feeder.wake(file)
@@ -136,7 +150,7 @@ class Collector:
         """Stop reading what the entry names; its positions stay."""
         state = self.entries.pop(entry_id)
         for file in list(state.files):
-            self._drop(file)
+            self._shelf.drop(file)
         self._watches.uncover(state)
         self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
 
@@ -238,6 +252,7 @@ class Collector:
         if file is None:
             return
         file.predecessor = self._predecessor(file)
+        file.may_be_copy = not file.read_offset
         self._generations.arrive(file)
         self._feeder.wake(file)
 
@@ -249,7 +264,7 @@ class Collector:
             beginning = self._intake.begin(state, path, opened)
             if state.refused.pop(path, None) is not None:
                 self._events.file_readable_again(service=state.entry.service, path=path)
-            return self._add(state, path, opened, beginning)
+            return self._shelf.put(state, path, opened, beginning)
         except OSError as error:
             os.close(opened.descriptor)
             self._refuse(state, path, f"it cannot be read: {error.strerror}")
@@ -264,63 +279,12 @@ class Collector:
         self._feeder.wake(before)
         return before
 
-    def _add(self, state: EntryFiles, path: bytes, opened: Opened, beginning: Beginning) -> TailedFile:
-        entry = state.entry
-        file = self._intake.make(entry, path, opened, beginning)
-        before = self._draining.pop((entry.service, opened.key), None)
-        if before is not None and before.is_same_as(file):
-            before.bequeath(file)
-        self.files[entry.service, opened.key] = file
-        state.files[file] = None
-        self._watches.remember(file)
-        self._book.touch(file)
-        self._events.file_found(
-            service=entry.service, path=path, offset=beginning.offset, size=opened.size_bytes
-        )
-        return file
-
-    def truncated(self, file: TailedFile, size_bytes: int) -> None:
-        """The file lost bytes that were read: from now on it is another generation, read from its beginning."""
-        self._events.file_truncated(
-            service=file.service, path=file.label, position=file.read_offset, size=size_bytes
-        )
-        state = self.entries.get((file.service, file.log_path))
-        if state is None:
-            return
-        opened = Opened(file.descriptor, file.key, file.identity, file.real_path, size_bytes)
-        state.files.pop(file, None)
-        file.retired = True  # late acknowledgements of the old bytes must not move the new position
-        self._watches.forget(file)
-        self._book.forget_marks(file.service, file.identity)
-        successor = self._add(state, file.path, opened, Beginning(0, b"", file.label))
-        if self._generations.is_current(file):
-            self._generations.arrive(successor)
-        else:
-            successor.left_path_s = file.left_path_s
-        if self._generations.before(file.service, file.path) is file:
-            self._generations.leave(successor)
-        # Whoever waits for the old bytes waits for what is left of the file.
-        successor.caught_up = file.caught_up
-        self._feeder.wake(successor)
-
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""
         self._events.file_closed(
             service=file.service, path=file.label, reason="it was rotated away and is done"
         )
-        self._drop(file)
-
-    def _drop(self, file: TailedFile) -> None:
-        self.files.pop((file.service, file.key), None)
-        state = self.entries.get((file.service, file.log_path))
-        if state is not None:
-            state.files.pop(file, None)
-        self._generations.drop(file)
-        if file.acks.pending:
-            self._draining[file.service, file.key] = file
-        self._watches.forget(file)
-        self._feeder.release(file)
-        file.close()
+        self._shelf.drop(file)
 
     def _find_renamed(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
         """At the first look: what was read before and has been renamed since is read to its end first."""
@@ -329,7 +293,7 @@ class Collector:
         for renamed in resume.find_renamed(positions, here, self.settings.refusal):
             label = renamed.position.path
             beginning = self._intake.go_on(renamed.position, renamed.opened)
-            file = self._add(state, renamed.path, renamed.opened, beginning)
+            file = self._shelf.put(state, renamed.path, renamed.opened, beginning)
             file.predecessor = self._generations.before(file.service, label)
             file.left_path_s = self._clock()
             file.path = label  # the next generation of that path comes after it
@@ -347,16 +311,6 @@ class Collector:
             return key_of(path)
         except OSError:
             return None
-
-    def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
-        if lines:
-            self._events.lines_acked(service=file.service, lines=lines, bytes_=bytes_)
-        if file.closed and not file.acks.pending and self._draining.get((file.service, file.key)) is file:
-            del self._draining[file.service, file.key]
-        successor = self.files.get((file.service, file.key))
-        # A file that was dropped and is read again, however often, has its position noted by its last heir.
-        if not file.retired and (successor is None or successor is file.holder):
-            self._book.touch(file.holder)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""

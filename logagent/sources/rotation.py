@@ -51,6 +51,23 @@ def known(
     return Known.TRUNCATED if same_boot else Known.SHRUNK
 
 
+class CopyFate(enum.Enum):
+    """What a new file is that begins like one that is being read."""
+
+    HELD = "it may become a copy of it"
+    COMPLETE = "the other one was emptied: it is its copy"
+    OWN = "it is a file of its own"
+
+
+def copy_fate(*, same: bool, original_intact: bool, waited_s: float, copy_wait_s: float) -> CopyFate:
+    """`same`: the original has all its bytes, as far as was looked; `waited_s`: since it last grew."""
+    if not original_intact:
+        return CopyFate.COMPLETE
+    if not same or waited_s >= copy_wait_s:
+        return CopyFate.OWN
+    return CopyFate.HELD
+
+
 def truncated(position: int, size_bytes: int) -> bool:
     """Whether the file lost bytes that had been read."""
     return size_bytes < position

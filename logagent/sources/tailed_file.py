@@ -14,6 +14,7 @@ from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import HEAD_BYTES, TAIL_BYTES, Head, Tails, digest
 from logagent.sources.line_reader import LineReader
+from logagent.sources.opening import Opened
 from logagent.sources.rotation import FileKey
 from logagent.state.positions import Position
 
@@ -56,6 +57,11 @@ class TailedFile:
     """What stands before `read_offset`, as far as it is known when reading begins."""
     head: Head = field(default_factory=lambda: Head.of(b""))
     predecessor: "TailedFile | None" = None
+    may_be_copy: bool = False
+    """Nothing of it was read and nobody has compared it with files beside it yet, or one of these may be copied."""
+    originals: list["TailedFile"] | None = None
+    """Files of which this one may be a copy that is not finished; None: nobody has looked."""
+    compared_bytes: int = 0
     acks: AckTracker = field(init=False)
     scanned_offset: int = field(init=False)
     tails: Tails = field(init=False)
@@ -119,6 +125,20 @@ class TailedFile:
         """Some segments were acknowledged (`pipeline.batch.Source`)."""
         self.counts.lines_acked += lines
         self.on_acked(self, lines, bytes_)
+
+    def live_on(self, opened: Opened) -> None:
+        """The file was emptied, and a copy has all its bytes: they are read there from now on."""
+        self.descriptor, self.key, self.identity = opened.descriptor, opened.key, opened.identity
+        self.real_path, self.seen_bytes = opened.real_path, opened.size_bytes
+        self.scanned_offset = self.read_offset
+        self.lines.advanced()
+        self.caught_up.clear()
+
+    def skip_to(self, offset: int, tail: bytes) -> None:
+        """Everything before `offset` was delivered from another file."""
+        self.read_offset = self.scanned_offset = offset
+        self.acks = AckTracker(offset)
+        self.tails = Tails(offset, tail)
 
     def rewind(self, offset: int) -> None:
         """Unsent lines from `offset` on were dropped: read them again (`pipeline.batch.Source`)."""
@@ -254,8 +274,9 @@ class TailedFile:
     def grow_head(self) -> None:
         """Hash the first bytes again while there are fewer of them than a whole head."""
         if self.head.size_bytes < HEAD_BYTES and not self.closed:
-            # Zeros at its end are perhaps not written yet.
-            self.head = Head.of(os.pread(self.descriptor, HEAD_BYTES, 0).rstrip(b"\0"))
+            data = os.pread(self.descriptor, HEAD_BYTES, 0).rstrip(b"\0")  # zeros may still be filled
+            if self.head.fits(data):  # else it was emptied, which whoever reads it finds out
+                self.head = Head.of(data)
 
     def close(self) -> None:
         """Let the descriptor go."""

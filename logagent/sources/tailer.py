@@ -37,6 +37,7 @@ MAX_RENDERED_LINES = 1024
 UNFINISHED = "the last line has no end yet"
 OPEN_EVENT = "the last event may go on"
 TOO_LONG = "the line is longer than max_line_bytes"
+MAY_BE_COPY = "it begins like a file beside it and may become its copy"
 ZEROS = "there are zeros up to its end, which are not written yet"
 READ_ERROR = Backoff(first_s=0.5, limit_s=30.0)
 
@@ -46,7 +47,6 @@ class Step(enum.Enum):
 
     MORE = "go on at once"
     END = "nothing to read now"
-    TRUNCATED = "the file is another one now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Tailer:
         *,
         limiter_of: Callable[[str], Limiter],
         on_truncated: Callable[[TailedFile, int], None],
+        may_read: Callable[[TailedFile], bool],
         on_finished: Callable[[TailedFile], None],
         events: Events,
         clock: MonotonicClock,
@@ -84,6 +85,7 @@ class Tailer:
         self._turnstile = turnstile
         self._limiter_of = limiter_of
         self._on_truncated = on_truncated
+        self._no_copy = may_read
         self._on_finished = on_finished
         self._events = events
         self._clock = clock
@@ -117,20 +119,22 @@ class Tailer:
         offset = _look_offset(file)
         count = _read_bytes(file, offset)
         try:
+            if file.may_be_copy and file.size_bytes() and not self._no_copy(file):
+                return False
             data = self._checked(file, count, offset, together=True)
             if not self._is_next(file):
                 return False
             size_bytes = offset + len(data) if data else file.size_bytes()
             if rotation.truncated(file.read_offset, size_bytes):
                 self._on_truncated(file, size_bytes)
-                return True
+                return file.retired
             file.seen_bytes = max(file.seen_bytes, size_bytes)
             if data:
                 due = size_bytes <= file.scanned_offset and file.lines.due(self._clock())
                 self._take(file, data, offset, None, count, Finish.EVENT if due else Finish.NOTHING)
         except FileChanged:
             self._on_truncated(file, file.size_bytes())
-            return True
+            return file.retired
         except OSError as error:
             self._failed(file, error, failures=0)
             return False
@@ -144,21 +148,19 @@ class Tailer:
         file.look_again()
         failures = 0
         try:
-            while not file.closed:
+            while not (file.closed or file.retired):
                 file.dirty = False
                 try:
                     step = self._step(file)
                 except FileChanged:
                     self._on_truncated(file, file.size_bytes())
-                    return
+                    continue
                 except OSError as error:
                     self._failed(file, error, failures)
                     gevent.sleep(READ_ERROR.delay_s(failures))
                     failures += 1
                     continue
                 failures = 0
-                if step is Step.TRUNCATED:
-                    return
                 if step is Step.END and self._rest(file):
                     return
         finally:
@@ -208,10 +210,13 @@ class Tailer:
         return False
 
     def _step(self, file: TailedFile) -> Step:
-        size_bytes = file.size_bytes()
-        if rotation.truncated(file.read_offset, size_bytes):
-            self._on_truncated(file, size_bytes)
-            return Step.TRUNCATED
+        seen_bytes, size_bytes = file.seen_bytes, file.size_bytes()
+        shrunk = size_bytes < seen_bytes
+        if rotation.truncated(file.read_offset, size_bytes) or (shrunk and not file.intact()):
+            raise FileChanged
+        file.seen_bytes = size_bytes
+        if file.head.size_bytes < size_bytes:
+            file.grow_head()
         finish = Finish.NOTHING
         if size_bytes <= file.scanned_offset:
             if not file.intact():
@@ -237,6 +242,10 @@ class Tailer:
         if before is not None and not self._is_next(file):
             file.state, file.reason = "waiting", "the file that was rotated away is read first"
             before.caught_up.wait(timeout=LOOK_AGAIN_S)
+            return False
+        if file.may_be_copy and not self._no_copy(file):
+            file.state, file.reason = "waiting", MAY_BE_COPY
+            gevent.sleep(LOOK_AGAIN_S)
             return False
         reason = self._outlet.wait_room(file.route, LOOK_AGAIN_S)
         if reason:

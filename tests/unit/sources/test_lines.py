@@ -358,7 +358,7 @@ def test_what_is_excluded_is_not_read_and_not_even_looked_into(bench: Bench, tmp
 
     bench.read(tmp_path / "**" / "*.log*", exclude=("*.gz", "old", str(tmp_path / "new" / "d*")))
     until(lambda: len(bench.outlet.lines()) == 2)
-    append(tmp_path / "late.gz", b"late\n")
+    append(tmp_path / "late.log.gz", b"late\n")
     append(tmp_path / "old" / "late.log", b"late\n")
     append(tmp_path / "late.log", b"in time\n")
 

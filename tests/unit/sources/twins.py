@@ -209,6 +209,7 @@ class Bench:
             Turnstile(time.monotonic),
             limiter_of=lambda service: self.limiters.setdefault(service, Limiter(None)),
             on_truncated=lambda file, size_bytes: self.collector.truncated(file, size_bytes),
+            may_read=lambda file: self.collector.may_read(file),
             on_finished=lambda file: self.collector.finished(file),
             events=self.told,  # type: ignore[arg-type]
             clock=self.clock,
