@@ -107,8 +107,9 @@ class _Answer:
 
     def _verdict(self, files: list[TailedFile]) -> tuple[str, str]:
         """One of a few words, and a sentence."""
-        if any(file.left_path_s is None and not file.closed for file in files):
-            return "read", ""
+        for file in files:
+            if file.left_path_s is None and not file.closed:
+                return "read", file.reason
         reason = why_not_named(Pattern(os.fsencode(self.entry.log_path)), self.place.path)
         if reason:
             return ("rotated", "it is read to its end") if files else ("not named", reason)

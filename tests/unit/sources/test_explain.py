@@ -75,14 +75,17 @@ def test_why_a_path_is_excluded(exclude: str, path: str, reason: str) -> None:
 def test_a_file_that_is_read_shows_how_far(bench: Bench, tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_bytes(b"one\ntwo\npart")
-    bench.read(tmp_path / "*.log")
     bench.read("/srv/*.log", service="other")
+    bench.read(tmp_path / "*.log")
     bench.until_lines(b"one", b"two")
 
     document = told(bench, log)
 
     assert document["from"] == "the running agent"
-    assert verdicts(document) == [("read", ""), ("not named", "it does not lie below /srv")]
+    assert verdicts(document) == [
+        ("read", "the last line has no end yet"),
+        ("not named", "it does not lie below /srv"),
+    ]
     [file] = document["entries"][0]["files"]
     assert (file["size_bytes"], file["read_offset_bytes"], file["acked_offset_bytes"]) == (12, 8, 8)
     assert file["reason"] == "the last line has no end yet"
@@ -167,3 +170,14 @@ def test_without_an_agent_the_stored_position_says_where_reading_would_begin(tmp
     gz = look(os.fsencode(tmp_path / "a.gz"), lambda _path: None)
     excluding = Entry("web", str(tmp_path / "*"), "logs", exclude=("*.gz",))
     assert verdicts(explain(gz, [excluding], [])) == [("excluded", "*.gz is in exclude")]
+
+
+def test_a_file_that_is_too_old_says_so(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"one\n")
+    os.utime(log, (1_000_000_000, 1_000_000_000))
+    bench.read(log, ignore_older_s=60.0)
+
+    assert verdicts(told(bench, log)) == [
+        ("ignored", "it was not written to for 60 s when it was found (ignore_older_s)")
+    ]
