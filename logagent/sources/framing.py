@@ -4,13 +4,13 @@
 import enum
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from logagent.pipeline.chunk import Chunk
 from logagent.sources import reader
 from logagent.sources.encodings import HOLE, UTF8, Encoding
-from logagent.sources.multiline import Events, Line
+from logagent.sources.multiline import Events, Line, quick_events
 
 Oversize = Literal["cut", "split", "dead_letter"]
 
@@ -62,19 +62,30 @@ def frame(
     Where the reads of a file begin and end makes no difference to its records, nor does beginning again where any chunk
     ended. A hole (see `encodings.HOLE`) ends a line, and an event, as well as a newline does.
     """
-    if form.plain and finish is not Finish.FILE:
-        chunk = _quick(data, start_offset, limits)
+    if finish is not Finish.FILE and form.encoding.unit_bytes == 1:
+        chunk = _quick(data, start_offset, form, limits, finish)
         if chunk is not None:
             return chunk
     framing = _Framing(data, start_offset, form, limits, finish)
     return framing.chunk()
 
 
-def _quick(data: bytes, start_offset: int, limits: Limits) -> Chunk | None:
-    """Without anything per line; None when there is something to see to."""
-    if HOLE in data or (not start_offset and data.startswith(UTF8.mark)):
+def _quick(data: bytes, start_offset: int, form: Form, limits: Limits, finish: Finish) -> Chunk | None:
+    """With as little as can be per line; None when there is something to see to."""
+    encoding = form.encoding
+    if HOLE in data or (not start_offset and encoding.mark and data.startswith(encoding.mark)):
         return None
+    if form.start is not None:
+        if encoding is not UTF8:
+            return None
+        flush = finish is Finish.EVENT
+        return quick_events(data, start_offset, form.start, limits.max_line_bytes, flush=flush)
     chunk = reader.parse(data, start_offset, limits.max_line_bytes)
+    if encoding is not UTF8:
+        values = [encoding.utf8(value) for value in chunk.values]
+        if chunk.cuts or max(map(len, values), default=0) > limits.max_line_bytes:
+            return None
+        chunk = replace(chunk, values=values, starts=chunk.line_starts())
     if limits.oversize == "cut":
         return chunk
     rest_bytes = start_offset + len(data) - chunk.end_offset

@@ -131,7 +131,7 @@ class LineReader:
             return None
         if end - begin > fits_bytes:
             return self._oversize(form, begin, offset + newline, end, limits, read)
-        self._long = False
+        self._long, self.zeros_offset = False, None
         self.scanned_offset = end  # if it begins an event, that is looked at from its beginning from now on
         return frame(read(end - begin, begin), begin, form, limits)
 

@@ -76,12 +76,15 @@ def test_lines_of_every_kind_arrive_once_with_their_offsets(
     shipper = agent(
         kafka_addr=kafka_39.address,
         services={
-            name: {"topic": f"{topic}-{name}", "headers": "origin"} | options for name, options in services.items()
+            name: {"topic": f"{topic}-{name}", "headers": "origin"} | options
+            for name, options in services.items()
         },
         files={"oversize": "dead_letter", "max_line_bytes": 4000},
     )
     lines = sum(map(len, expected.values())) + 1  # and the dead letter
-    shipper.wait_for(lambda: shipper.metric("logagent_lines_acked_total") == lines, what="all is acknowledged")
+    shipper.wait_for(
+        lambda: shipper.metric("logagent_lines_acked_total") == lines, what="all is acknowledged"
+    )
     assert shipper.metrics()['logagent_hole_bytes_total{service="hole"}'] == 50_000_000 - len(b"before\n")
     shipper.stop()
 

@@ -88,6 +88,7 @@ class Growing:
 @example(("utf-8", b"a" + b"\0" * 400 + b"b\n"), [100, 300], set(), 100, "cut", False, 70)
 @example(("big5", b"\r" + b"\0" * 64), [], set(), 12, "split", False, 16)
 @example(("utf-8", b"a" * 9 + b"\0" * 40 + b"b" * 40), [], set(), 12, "split", False, 16)
+@example(("big5", b"\r" + b"\0" * 63 + b"\n"), [], set(), 1000, "cut", True, 16)
 @example(("utf-8", b"S" + b"a" * 300 + b"\nb\nS\n"), [], set(), 1000, "cut", True, 16)
 def test_a_growing_file_gives_the_records_of_the_whole_file(
     drawn: tuple[str, bytes],
