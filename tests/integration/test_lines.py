@@ -43,7 +43,7 @@ def _append(path: Path, data: bytes) -> None:
 def test_lines_of_every_kind_arrive_once_with_their_offsets(
     kafka_39: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
-    """Cases 9, 28-34, 36, 37: encodings, byte order marks, events, long lines, a hole; a stop while an event is open."""
+    """Cases 9, 28-34, 36, 37: encodings, marks, events, long lines, a hole; a stop while an event is open."""
     logs = tmp_path / "logs"
     (logs / "old").mkdir(parents=True)
     encodings = {"u16": "utf-16-be", "gb": "gb18030", "sj": "shift_jis"}
