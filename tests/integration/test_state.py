@@ -67,6 +67,7 @@ def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
         disk.close()
 
 
+FAILED_SAVES = 'logagent_events_total{event="positions_failed"}'
 Agents = Callable[..., AgentProcess]
 
 
@@ -170,6 +171,8 @@ def test_case_78_while_data_dir_is_full_lines_go_on_and_afterwards_positions_are
     assert shipper.fetch_status()["state"] == "degraded"
     written.append(put_lines(path, "a", 500, first=written[-1].last + 1))
     shipper.wait_acked()
+    failures = shipper.metrics()[FAILED_SAVES]
+    shipper.wait_for(lambda: shipper.metrics()[FAILED_SAVES] > failures, what="it was tried once more")
     assert stored_offsets(shipper)[bytes(path)] < path.stat().st_size
     disk.empty()
     wait_saved(shipper, path)
