@@ -45,13 +45,13 @@ class Limits:
 
 
 class _Span(NamedTuple):
-    """A line in the bytes read: `[begin, end)`, and `next` behind what ends it: a newline, or zeros if `in_zeros`."""
+    """A line in the bytes read: `[begin, end)`, and `next` behind its newline, or behind what `ends` an event, too."""
 
     begin: int
     end: int
     next: int
     hole_bytes: int = 0
-    in_zeros: bool = False
+    ends: bool = False
 
 
 def frame(
@@ -124,11 +124,11 @@ class _Framing:
             yield from self._newlines(at, begin)
             # At the end of a file it is a tail that nobody filled, not a hole between two lines.
             at, hole_bytes = (len(data), 0) if last else (end, end - begin)
-            yield _Span(self.rest, begin, at, hole_bytes, in_zeros=True)
+            yield _Span(self.rest, begin, at, hole_bytes, ends=True)
             self.rest = at
         yield from self._newlines(at, len(data))
         if self.finish is Finish.FILE and self.rest < len(data):
-            yield _Span(self.rest, len(data), len(data))
+            yield _Span(self.rest, len(data), len(data), ends=True)
             self.rest = len(data)
 
     def _first(self) -> int:
@@ -167,7 +167,7 @@ class _Framing:
         end, encoding = self.start_offset + span.next, self.form.encoding
         if not self._is_long(source):
             value = encoding.utf8(source)
-            return Line(start, end, value, hole_bytes=span.hole_bytes, ends_event=span.in_zeros)
+            return Line(start, end, value, hole_bytes=span.hole_bytes, ends_event=span.ends)
         if self.limits.oversize == "dead_letter":
             kept = source[: self.limits.max_line_bytes]
             return Line(start, end, kept, hole_bytes=span.hole_bytes, dead_bytes=len(source), alone=True)

@@ -151,7 +151,8 @@ class LineReader:
 
     def _closed(self, form: Form, begin: int, end: int, next_: int, limits: Limits, read: Read) -> Chunk:
         """What is left before `end`, where something other than a newline ends it; `next_` is behind that."""
-        bound_bytes = 4 * limits.max_line_bytes + reader.READ_BYTES  # more than an open event can have
+        # More than an open event, and the beginning of a line behind it, can have in any encoding.
+        bound_bytes = 5 * limits.max_line_bytes + 2 * HOLE_BYTES
         if end - begin > bound_bytes:
             if limits.oversize != "split":
                 return self._oversize(form, begin, end, next_, limits, read)

@@ -16,6 +16,7 @@ from logagent.sources.framing import Finish, Form, Limits, Oversize, frame
 START = re.compile(rb"S|\d{2}")
 POLICIES: tuple[Oversize, ...] = ("cut", "split", "dead_letter")
 
+NAMES = st.sampled_from([*ENCODINGS, *["utf-8"] * len(ENCODINGS)])  # most files are UTF-8
 pieces = st.sampled_from(
     [
         *(b"\n", b"\n", b"\r\n", b"\r", b"S", b"12", b" ", b"x" * 30, b"\xff", b"\x81"),
@@ -67,7 +68,7 @@ def whole_lines(data: bytes, encoding: Encoding) -> list[Seen]:
         else:
             at += unit
     if begin < len(data):
-        lines.append(Seen(begin, data[begin:], False))
+        lines.append(Seen(begin, data[begin:], True))
     return lines
 
 
@@ -146,7 +147,7 @@ def in_parts(data: bytes, ends: list[int], form: Form, limits: Limits) -> list[t
 
 @settings(deadline=None, max_examples=600)
 @given(
-    drawn=st.sampled_from(sorted(ENCODINGS)).flatmap(lambda name: st.tuples(st.just(name), contents(name))),
+    drawn=NAMES.flatmap(lambda name: st.tuples(st.just(name), contents(name))),
     ends=st.lists(st.integers(0, 900), max_size=8),
     limit=st.integers(12, 90) | st.just(1_000_000),
     oversize=st.sampled_from(POLICIES),
@@ -163,3 +164,19 @@ def test_reads_may_begin_and_end_anywhere(
     limits = Limits(limit, oversize)
 
     assert in_parts(data, ends, form, limits) == reference(data, form, limits)
+
+
+def test_an_open_event_that_is_too_long_is_not_waited_for() -> None:
+    data = b"S\n" + b"  line\n" * 10
+
+    chunk = frame(data, 0, Form(start=START), Limits(20))
+
+    assert flat(chunk)[0] == (0, b"S\n  line\n  line")
+    assert chunk.end_offset == len(data) - 2 * 7
+
+
+@pytest.mark.parametrize("data", [b"\n  \nS\nS\n", b"\nx\nS\n", b"S\n\nx\nS\n"])
+def test_blank_lines_belong_to_an_event_only_behind_its_first_line(data: bytes) -> None:
+    chunk = frame(data, 7, Form(start=START), Limits(100))
+
+    assert chunk.values == [value for _, value in reference(data, Form(start=START), Limits(100))][:-1]

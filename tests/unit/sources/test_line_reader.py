@@ -8,12 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from logagent.config.line_keys import ENCODINGS
 from logagent.pipeline.chunk import Chunk
 from logagent.sources import encodings, line_reader, reader
 from logagent.sources.framing import Finish, Form, Limits, Oversize
 from logagent.sources.line_reader import LineReader, end_of_zeros
-from tests.unit.sources.test_framing import POLICIES, START, contents, flat, reference
+from tests.unit.sources.test_framing import NAMES, POLICIES, START, contents, flat, reference
 
 
 class Growing:
@@ -77,7 +76,7 @@ class Growing:
 
 @settings(deadline=None, max_examples=500)
 @given(
-    drawn=st.sampled_from(sorted(ENCODINGS)).flatmap(lambda name: st.tuples(st.just(name), contents(name))),
+    drawn=NAMES.flatmap(lambda name: st.tuples(st.just(name), contents(name))),
     ends=st.lists(st.integers(0, 900), max_size=6),
     restarts=st.sets(st.integers(0, 6)),
     limit=st.integers(12, 90) | st.just(1_000_000),
@@ -89,6 +88,8 @@ class Growing:
 @example(("big5", b"\r" + b"\0" * 64), [], set(), 12, "split", False, 16)
 @example(("utf-8", b"a" * 9 + b"\0" * 40 + b"b" * 40), [], set(), 12, "split", False, 16)
 @example(("big5", b"\r" + b"\0" * 63 + b"\n"), [], set(), 1000, "cut", True, 16)
+@example(("utf-8", b"S\n" + b"\0" * 63), [], set(), 12, "cut", True, 16)
+@example(("utf-8", b"S\n\r" + b"\0" * 64), [], set(), 1000, "cut", True, 16)
 @example(("utf-8", b"S" + b"a" * 300 + b"\nb\nS\n"), [], set(), 1000, "cut", True, 16)
 def test_a_growing_file_gives_the_records_of_the_whole_file(
     drawn: tuple[str, bytes],
