@@ -19,6 +19,9 @@ Read = Callable[[int, int], bytes]
 ZERO_BLOCKS = 16
 """Blocks of zeros that are skipped in one turn."""
 
+LONGEST_MARK_BYTES = 4
+"""A byte order mark is looked at as a whole."""
+
 _ZEROS = bytes(reader.READ_BYTES)
 _SLACK_BYTES = 4
 """A carriage return and a newline, which do not count, in two bytes each."""
@@ -45,7 +48,7 @@ class LineReader:
 
     def look_offset(self, read_offset: int, scanned_offset: int) -> int:
         """Where to read next: behind a long line without end only what is new, otherwise all of it again."""
-        if not self._long or scanned_offset - read_offset <= reader.READ_BYTES // 16:
+        if not self._long or scanned_offset - read_offset <= max(LONGEST_MARK_BYTES, reader.READ_BYTES // 16):
             return read_offset
         offset = scanned_offset if self.zeros_offset is None else self.zeros_offset
         return offset - offset % (1 if self._form is None else self._form.encoding.unit_bytes)

@@ -90,6 +90,7 @@ class Growing:
 @example(("big5", b"\r" + b"\0" * 63 + b"\n"), [], set(), 1000, "cut", True, 16)
 @example(("utf-8", b"S\n" + b"\0" * 63), [], set(), 12, "cut", True, 16)
 @example(("utf-8", b"S\n\r" + b"\0" * 64), [], set(), 1000, "cut", True, 16)
+@example(("utf-8", b"\xef\xbb\xbf\r\r" + "日本語".encode() + b"\n"), [2], set(), 12, "cut", False, 16)
 @example(("utf-8", b"S" + b"a" * 300 + b"\nb\nS\n"), [], set(), 1000, "cut", True, 16)
 def test_a_growing_file_gives_the_records_of_the_whole_file(
     drawn: tuple[str, bytes],
