@@ -17,7 +17,9 @@ from logagent.sources.copies import Copies
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
+from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
+from logagent.sources.missed import Missed
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.shelf import Shelf
@@ -86,16 +88,17 @@ class Collector:
         )
         self._watches = self._shelf.watches = Watches(
             self.entries,
-            on_modified=feeder.wake,
+            on_modified=self._written,
             on_name=self._left_name,
             on_path=self._check,
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
             events=events,
         )
+        self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
         copies = self._build_copies()
         self.may_read = copies.may_read
-        self.truncated = Emptied(self._shelf, copies, events, clock).happened
+        self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
 
     def _build_copies(self) -> Copies:
@@ -251,6 +254,10 @@ class Collector:
         file = self._begin(state, path, opened)
         if file is None:
             return
+        before = self._generations.before(service, path)
+        if before is not None and not before.closed and before is not file:
+            # Several files may have been at the path since it was looked at last.
+            self._missed.adopt(state, path, before.label, before.found_at_s, file.descriptor)
         file.predecessor = self._predecessor(file)
         file.may_be_copy = not file.read_offset
         self._generations.arrive(file)
@@ -311,6 +318,15 @@ class Collector:
             return key_of(path)
         except OSError:
             return None
+
+    def _written(self, file: TailedFile) -> None:
+        if file.tailing and file.head.size_bytes < HEAD_BYTES:
+            # It may wait for long, and be emptied meanwhile: by its head its copy will be known.
+            try:
+                file.grow_head()
+            except OSError:
+                return  # whoever reads it will tell
+        self._feeder.wake(file)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""

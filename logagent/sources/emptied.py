@@ -6,6 +6,7 @@ from logagent.ops.events import Events
 from logagent.sources import resume
 from logagent.sources.copies import Copies
 from logagent.sources.intake import Beginning
+from logagent.sources.missed import Missed
 from logagent.sources.opening import Opened
 from logagent.sources.shelf import Shelf
 from logagent.sources.tailed_file import TailedFile
@@ -15,9 +16,12 @@ from logagent.sources.watches import EntryFiles
 class Emptied:
     """What happens to files that lost bytes that had been read or seen."""
 
-    def __init__(self, shelf: Shelf, copies: Copies, events: Events, clock: MonotonicClock) -> None:
+    def __init__(
+        self, shelf: Shelf, copies: Copies, missed: Missed, events: Events, clock: MonotonicClock
+    ) -> None:
         self._shelf = shelf
         self._copies = copies
+        self._missed = missed
         self._events = events
         self._clock = clock
 
@@ -38,14 +42,14 @@ class Emptied:
         shelf.watches.forget(file)
         lives_on = self._live_on(state, file)
         successor = shelf.put(state, path, emptied, Beginning(0, b"", file.label))
+        for other in state.files:
+            if other.predecessor is file:
+                other.predecessor = successor
         if lives_on:
-            successor.predecessor = file
+            successor.predecessor = self._between(state, file, path, successor)
         else:
             # Whoever waits for the old bytes waits for what is left of the file.
             successor.caught_up = file.caught_up
-        for other in state.files:
-            if other.predecessor is file and other is not successor:
-                other.predecessor = successor
         if current:
             generations.arrive(successor)
         else:
@@ -53,6 +57,14 @@ class Emptied:
         if last:
             generations.leave(successor)
         shelf.feeder.wake(successor)
+
+    def _between(self, state: EntryFiles, file: TailedFile, path: bytes, successor: TailedFile) -> TailedFile:
+        """The last generation before the successor: the file was perhaps copied and emptied more than once."""
+        generations = self._missed.adopt(state, path, file.label, file.found_at_s, successor.descriptor)
+        before = file
+        for one in generations:
+            one.predecessor, before = before, one
+        return before
 
     def _live_on(self, state: EntryFiles, file: TailedFile) -> bool:
         """The generation goes on in its copy, if there is one; what is lost is counted."""

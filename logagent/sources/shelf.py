@@ -61,8 +61,8 @@ class Shelf:
     def take(self, file: TailedFile) -> Opened:
         """What was opened for a file of which nothing was read; the file itself is no more."""
         self._take_off(file)
+        # Its greenlet ends by itself: while this one waited for that, others could find the file anew.
         file.retired = True
-        self.feeder.release(file)
         return Opened(file.descriptor, file.key, file.identity, file.real_path, file.size_bytes())
 
     def on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:

@@ -2,6 +2,7 @@
 """One generation of a log file that is being read: its descriptor, how far it was read, how far it is acknowledged."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -70,6 +71,8 @@ class TailedFile:
     seen_bytes: int = 0
     """The largest size that was seen."""
     found_s: float = field(init=False)
+    found_at_s: float = field(default_factory=time.time)
+    """By the wall clock, to be compared with the times of other files."""
     lines: LineReader = field(default_factory=LineReader)
     line_bytes: int = LINE_BYTES_GUESS
     left_path_s: float | None = None
