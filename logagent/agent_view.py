@@ -12,10 +12,12 @@ from logagent.agent_etcd import EtcdLink
 from logagent.ops.metrics import GaugeSample
 from logagent.ops.shown import shown
 from logagent.senders.native_sender import NativeSender
+from logagent.sources import explain
 from logagent.sources.collector import Collector
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
-from logagent.state.positions import PositionBook
+from logagent.spawn import in_thread
+from logagent.state.care import StateCare
 
 SCHEMA = 1
 STATES = ("starting", "running", "degraded", "stopping")
@@ -28,7 +30,7 @@ class AgentView:
     host_id: str
     collector: Collector
     sender: NativeSender
-    book: PositionBook
+    care: StateCare
     counts: dict[str, ServiceCounts]
     started_s: float = field(default_factory=time.monotonic)
     phase: str = "starting"
@@ -45,8 +47,7 @@ class AgentView:
         reasons += self.sender.topic_reasons()
         reasons += self.sender.partition_reasons()
         reasons += self.sender.dead_letter_reasons()
-        if self.book.failure:
-            reasons.append(self.book.failure)
+        reasons += self.care.reasons()
         if self.reload_fault:
             reasons.append(
                 f"the changed configuration is refused, the old one is in force: {self.reload_fault}"
@@ -107,6 +108,12 @@ class AgentView:
                 if _lag_bytes(file)
             ],
         }
+
+    def explain(self, path: bytes) -> dict[str, Any]:
+        """The /explain document: why a file is read, or is not."""
+        place = in_thread(explain.look, path, self.collector.settings.refusal)
+        running = list(self.collector.entries.values())
+        return explain.explain(place, [state.entry for state in running], self.care.book.all(), running)
 
     def gauges(self) -> Iterator[GaugeSample]:
         """Values that are worked out only when somebody asks."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from logagent.config import values
+from logagent.config.line_keys import LINE_KEYS, NUMBERS
 from logagent.config.values import Key, Kind
 from logagent.errors import Fault
 
@@ -39,6 +40,11 @@ class Entry:
     key: Literal["none", "service", "path"] = "none"
     start_at: Literal["beginning", "end"] | None = None
     source: str = "ini"
+    exclude: tuple[str, ...] = ()
+    ignore_older_s: float | None = None
+    encoding: str = "utf-8"
+    multiline_start: str | None = None
+    multiline_timeout_s: float = 5.0
 
     @property
     def id(self) -> tuple[str, str]:
@@ -210,6 +216,7 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
         default_words="start_at of [files]",
         reloadable=True,
     ),
+    *LINE_KEYS,
 )
 
 _DEFAULTS: Final = {key.attribute: key.default_value() for key in SERVICE_KEYS if not key.required}
@@ -278,7 +285,7 @@ class _Validation:
             draft.good = False
             return
         try:
-            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind is _RATE))
+            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind in (_RATE, *NUMBERS)))
         except ValueError as error:
             self._refuse(draft, key.name, value, key.kind.refusal(error))
 

@@ -61,13 +61,21 @@ class FileEvents(FactTeller):
     @fact(
         "files",
         WARNING,
-        "Service %(service)s: %(path)s shrank to %(size)s bytes after %(position)s were read."
+        "Service %(service)s: %(path)s was emptied after %(position)s bytes were read; it has %(size)s now."
         " It is read from its start.",
         "logagent_truncations_total",
     )
     def file_truncated(self, *, service: str, path: bytes, position: int, size: int) -> Extra:
         self._metrics.truncations.labels(printable(service)).inc()
         return None
+
+    @fact(
+        "files",
+        INFO,
+        "Service %(service)s: %(path)s was copied to %(copy)s before it was emptied."
+        " The copy's %(unread_bytes)s unread bytes are read first.",
+    )
+    def file_copied(self, *, service: str, path: bytes, copy: bytes, unread_bytes: int) -> Extra: ...
 
     @fact("files", INFO, "Service %(service)s: closed %(path)s: %(reason)s.")
     def file_closed(self, *, service: str, path: bytes, reason: str) -> Extra:
@@ -137,6 +145,18 @@ class FileEvents(FactTeller):
     def lines_cut(self, *, service: str, path: bytes, lines: int, cut_bytes: int) -> Extra:
         self._metrics.lines_cut.labels(printable(service)).inc(lines)
         self._metrics.cut_bytes.labels(printable(service)).inc(cut_bytes)
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: %(hole_bytes)s bytes of %(path)s were never written (zeros)."
+        " Reading goes on behind them.",
+        "logagent_hole_bytes_total",
+        subject=("service", "path"),
+    )
+    def holes_skipped(self, *, service: str, path: bytes, hole_bytes: int) -> Extra:
+        self._metrics.hole_bytes.labels(printable(service)).inc(hole_bytes)
         return None
 
     @fact(

@@ -97,6 +97,9 @@ class Metrics:
     def _add_files(self) -> None:
         self.lines_cut = self._counter("lines_cut", "Lines cut because of max_line_bytes.", "service")
         self.cut_bytes = self._counter("cut_bytes", "Bytes that cut lines lost.", "service")
+        self.hole_bytes = self._counter(
+            "hole_bytes", "Zero bytes that were skipped because nobody wrote them.", "service"
+        )
         self.files_refused = self._counter(
             "files_refused", "Attempts to open a file that were refused.", "service"
         )
@@ -160,6 +163,9 @@ class Metrics:
         self.positions_last_success = self._gauge(
             "positions_last_success_timestamp_seconds",
             "When positions were last written, seconds since 1970.",
+        )
+        self.state_recovered = self._counter(
+            "state_recovered", "Times that a damaged state had to be replaced by its copy or an empty one."
         )
         self.greenlet_failures = self._counter("greenlet_failures", "Greenlets that failed.", "name")
         self.events = self._counter(

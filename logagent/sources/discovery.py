@@ -17,9 +17,13 @@ _TOKEN = re.compile(rb"\[[!^]?(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
 
 @dataclass(frozen=True)
 class Pattern:
-    """An absolute path or glob. `*`, `?` and `[…]` match within a name, `**` any number of directories."""
+    """An absolute path or glob. `*`, `?` and `[…]` match within a name, `**` any number of directories.
+
+    What `excludes` name (globs like that, or of bare names for whatever has such a name below `base`) it does not.
+    """
 
     path: bytes
+    excludes: tuple[bytes, ...] = ()
 
     @cached_property
     def parts(self) -> tuple[bytes, ...]:
@@ -43,19 +47,31 @@ class Pattern:
 
     @cached_property
     def _regex(self) -> re.Pattern[bytes]:
-        pieces = []
-        for number, part in enumerate(self.parts, 1):
-            if part == b"**":
-                pieces.append(rb"(?:/[^/]+)" + (b"+" if number == len(self.parts) else b"*"))
-            elif _MAGIC.search(part):
-                pieces.append((b"/" if part.startswith(b".") else rb"/(?!\.)") + _name_regex(part).pattern)
+        return re.compile(_path_regex(self.parts, hidden=False) + rb"\Z", re.DOTALL)
+
+    @cached_property
+    def _excluded(self) -> re.Pattern[bytes] | None:
+        """What is excluded, and everything below it."""
+        if not self.excludes:
+            return None
+        base = re.escape(b"" if self.base == b"/" else self.base)
+        choices = []
+        for exclude in self.excludes:
+            if b"/" in exclude:
+                parts = tuple(part for part in exclude.split(b"/") if part)
+                choices.append(_path_regex(parts, hidden=True))
             else:
-                pieces.append(b"/" + re.escape(part))
-        return re.compile(b"".join(pieces) + rb"\Z", re.DOTALL)
+                choices.append(base + rb"(?:/[^/]+)*/" + _name_regex(exclude).pattern)
+        return re.compile(b"(?:" + b"|".join(choices) + rb")(?:/.*)?\Z", re.DOTALL)
+
+    def excludes_path(self, path: bytes) -> bool:
+        """Whether the path, or a directory above it, is excluded."""
+        return self._excluded is not None and self._excluded.match(path) is not None
 
     def matches(self, path: bytes) -> bool:
         """Whether the path is one that this pattern names."""
-        return self._regex.match(path) is not None or path == self.path
+        named = self._regex.match(path) is not None or path == self.path
+        return named and not self.excludes_path(path)
 
 
 @dataclass(slots=True)
@@ -65,14 +81,16 @@ class Found:
     paths: list[bytes]
     directories: set[bytes]
     unreadable: dict[bytes, str]
+    pattern: Pattern
 
 
 def scan(pattern: Pattern) -> Found:
     """Look for everything that the pattern names. Never raises for what lies on the disk."""
-    found = Found([], set(), {})
+    found = Found([], set(), {}, pattern)
     depth = len([part for part in pattern.base.split(b"/") if part])
-    _walk(pattern.base, pattern.parts[depth:], found, MAX_DEPTH)
-    if os.path.lexists(pattern.path):
+    if not pattern.excludes_path(pattern.base):
+        _walk(pattern.base, pattern.parts[depth:], found, MAX_DEPTH)
+    if os.path.lexists(pattern.path) and not pattern.excludes_path(pattern.path):
         found.paths.append(pattern.path)  # its name has characters that also make globs
         found.directories.add(os.path.dirname(pattern.path))
     found.paths = sorted(set(found.paths))
@@ -97,7 +115,7 @@ def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) 
             hidden = entry.name.startswith(b".") and not head.startswith(b".")
             if not hidden and name.fullmatch(entry.name):
                 _take(entry.path, rest, found, depth)
-    elif _exists(directory, head, found):
+    elif not found.pattern.excludes_path(os.path.join(directory, head)) and _exists(directory, head, found):
         _take(os.path.join(directory, head), rest, found, depth)
 
 
@@ -136,11 +154,29 @@ def _take(path: bytes, rest: tuple[bytes, ...], found: Found, depth: int) -> Non
 def _entries(directory: bytes, found: Found) -> Iterator["os.DirEntry[bytes]"]:
     try:
         with os.scandir(directory) as entries:
-            yield from entries
+            if found.pattern.excludes:
+                # Before anybody looks into them.
+                yield from (entry for entry in entries if not found.pattern.excludes_path(entry.path))
+            else:
+                yield from entries
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         found.unreadable[directory] = str(error.strerror)
+
+
+def _path_regex(parts: tuple[bytes, ...], *, hidden: bool) -> bytes:
+    """`hidden`: wildcards match names with a dot in front, too."""
+    pieces = []
+    for number, part in enumerate(parts, 1):
+        if part == b"**":
+            pieces.append(rb"(?:/[^/]+)" + (b"+" if number == len(parts) else b"*"))
+        elif _MAGIC.search(part):
+            dotted = hidden or part.startswith(b".")
+            pieces.append((b"/" if dotted else rb"/(?!\.)") + _name_regex(part).pattern)
+        else:
+            pieces.append(b"/" + re.escape(part))
+    return b"".join(pieces)
 
 
 def _name_regex(part: bytes) -> re.Pattern[bytes]:

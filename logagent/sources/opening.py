@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from logagent.errors import FileRefused
+from logagent.sources.handles import handle_of
+from logagent.sources.identity import handle_identity, inode_identity
 from logagent.sources.rotation import FileKey
 
 _KINDS = {
@@ -20,10 +22,11 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A descriptor for reading, the file it is, and where it really lies."""
+    """A descriptor for reading, the file it is, and where it really lies. `identity` is how it is stored."""
 
     descriptor: int
     key: FileKey
+    identity: str
     real_path: bytes
     size_bytes: int
 
@@ -60,7 +63,8 @@ def open_log(path: bytes, refusal: Refusal) -> Opened:
             raise FileRefused(_sentence(error)) from error
     finally:
         os.close(handle)
-    return Opened(descriptor, FileKey(status.st_dev, status.st_ino), real_path, status.st_size)
+    key = FileKey(status.st_dev, status.st_ino)
+    return Opened(descriptor, key, _identity(descriptor, key), real_path, status.st_size)
 
 
 def key_of(path: bytes) -> FileKey | None:
@@ -70,6 +74,13 @@ def key_of(path: bytes) -> FileKey | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return FileKey(status.st_dev, status.st_ino)
+
+
+def _identity(descriptor: int, key: FileKey) -> str:
+    handle = handle_of(descriptor)
+    if handle is None:
+        return inode_identity(key.device, key.inode)
+    return handle_identity(handle.file_system, handle.kind, handle.data)
 
 
 def _sentence(error: OSError) -> str:

@@ -28,6 +28,46 @@ def fate(held: FileKey, at_path: FileKey | None) -> Fate:
     return Fate.SAME if at_path == held else Fate.ROTATED
 
 
+class Known(enum.Enum):
+    """What a file is, compared with a stored position of its identity."""
+
+    SAME = "it goes on from the position"
+    TRUNCATED = "it was emptied and written again"
+    REPLACED = "it is another file under a number that is used again"
+    SHRUNK = "it lost its end when the machine went down"
+
+
+def known(
+    *, by_handle: bool, head_fits: bool, reaches: bool, marker_fits: bool | None, same_boot: bool
+) -> Known:
+    """What the file is. `reaches`: it is as long as the position; `marker_fits`: None when no marker was stored.
+
+    A handle is never used again, so a file with it that begins differently is the same file, written anew.
+    """
+    if not head_fits:
+        return Known.TRUNCATED if by_handle else Known.REPLACED
+    if reaches and marker_fits is not False:
+        return Known.SAME
+    return Known.TRUNCATED if same_boot else Known.SHRUNK
+
+
+class CopyFate(enum.Enum):
+    """What a new file is that begins like one that is being read."""
+
+    HELD = "it may become a copy of it"
+    COMPLETE = "the other one was emptied: it is its copy"
+    OWN = "it is a file of its own"
+
+
+def copy_fate(*, same: bool, original_intact: bool, waited_s: float, copy_wait_s: float) -> CopyFate:
+    """`same`: the original has all its bytes, as far as was looked; `waited_s`: since it last grew."""
+    if not original_intact:
+        return CopyFate.COMPLETE
+    if not same or waited_s >= copy_wait_s:
+        return CopyFate.OWN
+    return CopyFate.HELD
+
+
 def truncated(position: int, size_bytes: int) -> bool:
     """Whether the file lost bytes that had been read."""
     return size_bytes < position

@@ -9,6 +9,7 @@ from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.sources import discovery
 from logagent.sources.discovery import Pattern
+from logagent.sources.ignored import Ignored
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watcher import Watcher
 
@@ -25,6 +26,9 @@ class EntryFiles:
     rescan_planned: bool = False
     missing_told: bool = False
     refused: dict[bytes, str] = field(default_factory=dict)
+    ignored: dict[bytes, Ignored] = field(default_factory=dict)
+    """Files that are too old to be read, as they were when they were first seen."""
+
     directories: set[bytes] = field(default_factory=set)
     files: dict[TailedFile, None] = field(default_factory=dict)
 
@@ -130,6 +134,11 @@ class Watches:
     def _modified(self, directory: bytes, name: bytes) -> None:
         for file in self._names.get((directory, name), ()):
             self._on_modified(file)
+        if (directory, name) in self._names:
+            return
+        for spelled, state in list(self._users.get(directory, ())):
+            if state.ignored and os.path.join(spelled, name) in state.ignored:
+                self._on_path(state, os.path.join(spelled, name))
 
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
         if moved and os.path.join(directory, name) in self._users:
