@@ -165,6 +165,8 @@ class Agent:
             files.rescan_s,
             self.settings.path_rules.refusal,
             max_files=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS),
+            copy_wait_s=files.copy_wait_s,
+            scratch=self.settings.agent.data_dir,
         )
 
     def _tail_settings(self) -> TailSettings:

@@ -119,7 +119,7 @@ def behind(make_bench: MakeBench, log: Path, pattern: str | None = None) -> list
     append(log, b"line 0\n")
     bench = make_bench()
     bench.read(log.with_name(pattern or log.name))
-    bench.until_lines(b"line 0")
+    until(lambda: bench.outlet.lines()[-1:] == [b"line 0"])
     positions = bench.stop()
     append(log, b"line 1\n")
     return positions
@@ -235,3 +235,20 @@ def test_a_compressed_file_of_another_generation_is_not_read(make_bench: MakeBen
 
     after.until_lines(b"new")
     assert len(after.told.of("file_refused")) == 1
+
+
+def test_a_compressed_file_with_the_same_head_and_another_middle_is_not_read(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    append(log, b"the same first line %s\n" % (b"." * 2000))
+    positions = behind(make_bench, log)[:1]
+    with gzip.open(tmp_path / "a.log.1.gz", "wb") as packed:
+        packed.write(log.read_bytes().replace(b"line 0", b"line X"))
+    log.unlink()
+    append(log, b"new\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"new")
