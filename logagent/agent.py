@@ -139,6 +139,8 @@ class Agent:
             files.rescan_s,
             self.settings.path_rules.refusal,
             max_files=agent_limits.max_files(),
+            copy_wait_s=files.copy_wait_s,
+            scratch=self.settings.agent.data_dir,
         )
 
     def _tail_settings(self) -> TailSettings:

@@ -226,6 +226,14 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key(
         "files",
+        "copy_wait_s",
+        values.decimal(0, 86_400, "seconds"),
+        "How long a new file that has the bytes of another one is held back: a copy whose original is emptied next.",
+        default="60",
+        reloadable=True,
+    ),
+    Key(
+        "files",
         "max_line_bytes",
         values.size(64, 1_000_000),
         "The longest line and the longest event, in the file as in the record; leave room for the rest of a record.",

@@ -72,6 +72,7 @@ class FilesSettings:
     start_at: Literal["beginning", "end"]
     rescan_s: float
     rotate_wait_s: float
+    copy_wait_s: float
     max_line_bytes: int
     oversize: Literal["cut", "split", "dead_letter"]
     allowed_paths: tuple[str, ...]

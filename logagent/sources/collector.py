@@ -2,8 +2,9 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import gevent
 
@@ -12,7 +13,7 @@ from logagent.config.services import Entry
 from logagent.errors import FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
-from logagent.sources import discovery, ignored, line_reader, resume, rotation
+from logagent.sources import discovery, ignored, line_reader, rotation
 from logagent.sources.copies import Copies
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
@@ -20,6 +21,7 @@ from logagent.sources.feeder import Feeder
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
+from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.shelf import Shelf
@@ -40,6 +42,8 @@ class CollectorSettings:
     refusal: Refusal
     max_files: int = 1_000_000
     copy_wait_s: float = 60.0
+    scratch: Path | None = None
+    """A directory with room for what has to be unpacked; None: that of temporary files."""
 
 
 class Collector:
@@ -96,10 +100,21 @@ class Collector:
             events=events,
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
+        self._off_time = self._build_off_time()
         copies = self._build_copies()
         self.may_read = copies.may_read
         self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
+
+    def _build_off_time(self) -> OffTime:
+        return OffTime(
+            self._shelf,
+            self._missed,
+            refusal=lambda: self.settings.refusal,
+            scratch=self.settings.scratch,
+            events=self._events,
+            clock=self._clock,
+        )
 
     def _build_copies(self) -> Copies:
         return Copies(
@@ -165,7 +180,7 @@ class Collector:
             # What came between the scan and the watch is seen by looking again, now that the watches stand.
             found = discovery.scan(state.pattern)
         if not state.scanned:
-            self._find_renamed(state, found.paths)
+            self._off_time.find(state, found.paths)
         state.forget_refused(found.directories - found.unreadable.keys())
         for path, reason in found.unreadable.items():
             self._refuse(state, path, f"the directory cannot be read: {reason}")
@@ -292,20 +307,8 @@ class Collector:
             service=file.service, path=file.label, reason="it was rotated away and is done"
         )
         self._shelf.drop(file)
-
-    def _find_renamed(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
-        """At the first look: what was read before and has been renamed since is read to its end first."""
-        here = {key for path in paths if (key := self._safe_key(path)) is not None}
-        positions = self._book.of_entry(*state.entry.id)
-        for renamed in resume.find_renamed(positions, here, self.settings.refusal):
-            label = renamed.position.path
-            beginning = self._intake.go_on(renamed.position, renamed.opened)
-            file = self._shelf.put(state, renamed.path, renamed.opened, beginning)
-            file.predecessor = self._generations.before(file.service, label)
-            file.left_path_s = self._clock()
-            file.path = label  # the next generation of that path comes after it
-            self._generations.leave(file)
-            self._feeder.wake(file)
+        if file.unpacked:
+            self._book.forget(file.service, file.identity)
 
     def _refuse(self, state: EntryFiles, path: bytes, reason: str) -> None:
         if state.refused.get(path) != reason:

@@ -121,10 +121,16 @@ class Copies:
         One that is shorter was complete when more was read of the original; it was compared while it was held back.
         """
         for file in reversed(list(state.files)):
-            if original in (file.originals or ()):
-                shorter = file.size_bytes() < original.read_offset
-                if shorter or holds(file.descriptor, original):
-                    return file
+            if not file.may_be_copy or file is original:
+                continue
+            shorter = file.size_bytes() < original.read_offset
+            if file.originals is None:
+                # Nobody has come to compare it yet.
+                fits = _same_head(file.descriptor, original) if shorter else holds(file.descriptor, original)
+            else:
+                fits = original in file.originals and (shorter or holds(file.descriptor, original))
+            if fits:
+                return file
         return None
 
     def find(self, original: TailedFile, known: Mapping[tuple[str, FileKey], TailedFile]) -> Opened | None:
@@ -165,8 +171,10 @@ class Copies:
 
 def holds(descriptor: int, original: TailedFile) -> bool:
     """Whether the bytes that were read of a file stand in another one at the same place. Raises OSError."""
-    head = os.pread(descriptor, HEAD_BYTES, 0)
-    if not original.head.size_bytes or not original.head.fits(head):
-        return False
     offset, tail = original.tails.newest
-    return os.pread(descriptor, len(tail), offset - len(tail)) == tail
+    return _same_head(descriptor, original) and os.pread(descriptor, len(tail), offset - len(tail)) == tail
+
+
+def _same_head(descriptor: int, original: TailedFile) -> bool:
+    known = original.head.size_bytes > 0
+    return known and original.head.fits(os.pread(descriptor, HEAD_BYTES, 0))

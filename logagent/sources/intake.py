@@ -102,6 +102,10 @@ class Intake:
             self._book.move(position.id, (position.service, opened.identity))
         return self._at(position.offset, opened, position.path)
 
+    def is_position_of(self, position: Position, opened: Opened) -> bool:
+        """Whether a position stored under another identity is that of the file."""
+        return self._stored.find(position.service, opened) == position
+
     def make(self, entry: Entry, path: bytes, opened: Opened, beginning: Beginning) -> TailedFile:
         """The file as it will be read. Raises OSError."""
         label = beginning.label

@@ -41,9 +41,10 @@ class Missed:
     def adopt(
         self, state: EntryFiles, path: bytes, label: bytes, since_s: float, now_at: int
     ) -> list[TailedFile]:
-        """Files beside `path` with a name made of its own, last written after `since_s` (of the wall clock), in order.
+        """Files beside `path` with a name made of its own, last written after `since_s` of the wall clock, in order.
 
-        `now_at` is a descriptor of what lies at the path: what begins like it is a copy that is being made of it.
+        `now_at` is a descriptor of what lies at the path (-1 for none): what begins like it may be
+        its copy, not finished yet.
         """
         found = []
         for sibling in self._siblings(state.entry.service, path, since_s):
@@ -92,6 +93,8 @@ class Missed:
 
 def _alike(one: int, other: int) -> bool:
     """Whether one file begins with the other, as far as both go."""
+    if other < 0:
+        return False
     first, second = os.pread(one, HEAD_BYTES, 0), os.pread(other, HEAD_BYTES, 0)
     shorter = min(len(first), len(second))
     return bool(shorter) and first[:shorter] == second[:shorter]

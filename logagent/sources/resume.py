@@ -2,10 +2,7 @@
 """Where reading a file begins, from what is stored of it; and files that were renamed while the agent was off."""
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from logagent.errors import FileRefused
 from logagent.sources import encodings, rotation
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import (
@@ -17,21 +14,11 @@ from logagent.sources.identity import (
     inode_identity,
     without_place,
 )
-from logagent.sources.opening import Opened, Refusal, open_log
-from logagent.sources.rotation import FileKey, Known
+from logagent.sources.opening import Opened
+from logagent.sources.rotation import Known
 from logagent.state.positions import Position, PositionBook
 
 TAIL_BACKWARD_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Renamed:
-    """A file that was read before, found open-able under another name, with bytes that were not acknowledged."""
-
-    position: Position
-    opened: Opened
-    path: bytes
-    modified_ns: int
 
 
 class Stored:
@@ -97,55 +84,7 @@ def last_line_end(opened: Opened, encoding: str, size_bytes: int) -> int:
     return 0
 
 
-def find_renamed(positions: Iterable[Position], here: set[FileKey], refusal: Refusal) -> list[Renamed]:
-    """Files of `positions` that lie beside their old path now, the one written longest ago first.
-
-    `here` are files that are found through their paths anyway.
-    """
-    wanted: dict[bytes, dict[str, Position]] = {}
-    for position in positions:
-        wanted.setdefault(os.path.dirname(position.path), {})[position.identity] = position
-    found = [
-        renamed
-        for directory, by_identity in wanted.items()
-        for renamed in _in_directory(directory, by_identity, here, refusal)
-    ]
-    return sorted(found, key=lambda renamed: renamed.modified_ns)
-
-
 def _marker_fits(position: Position, descriptor: int) -> bool | None:
     if not position.marker_digest:
         return None
     return digest(tail_at(descriptor, position.offset)) == position.marker_digest
-
-
-def _in_directory(
-    directory: bytes, positions: dict[str, Position], here: set[FileKey], refusal: Refusal
-) -> Iterator[Renamed]:
-    for path, status in _siblings(directory):
-        key = FileKey(status.st_dev, status.st_ino)
-        if key in here:
-            continue
-        try:
-            opened = open_log(path, refusal)
-        except (FileRefused, FileNotFoundError):
-            continue
-        position = positions.get(opened.identity) or positions.get(inode_identity(key.device, key.inode))
-        same = False
-        if position is not None and status.st_size > position.offset:
-            try:
-                same = examine(position, opened) is Known.SAME
-            except OSError:
-                same = False  # it cannot be read now; its position stays
-        if same and position is not None:
-            yield Renamed(position, opened, path, status.st_mtime_ns)
-        else:
-            os.close(opened.descriptor)
-
-
-def _siblings(directory: bytes) -> list[tuple[bytes, os.stat_result]]:
-    try:
-        with os.scandir(directory) as entries:
-            return [(entry.path, entry.stat()) for entry in entries if entry.is_file(follow_symlinks=False)]
-    except OSError:
-        return []

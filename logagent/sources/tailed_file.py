@@ -76,6 +76,8 @@ class TailedFile:
     lines: LineReader = field(default_factory=LineReader)
     line_bytes: int = LINE_BYTES_GUESS
     left_path_s: float | None = None
+    unpacked: bool = False
+    """It stands for a compressed one, which is not looked at again when all of it is read."""
     closed: bool = False
     retired: bool = False
     heir: "TailedFile | None" = None

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rotations that were not seen one by one: between two looks, and while the agent was off."""
 
+import bz2
+import gzip
+import lzma
 import os
 import shutil
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from logagent.sources.missed import rotated_name
+from logagent.state.positions import Position
 from tests.unit.sources.twins import Bench, settle, until
 
 MakeBench = Callable[..., Bench]
@@ -105,3 +109,146 @@ def test_two_copytruncates_between_two_looks_lose_nothing(bench: Bench, tmp_path
     append(log, b"line 4\n")
 
     bench.until_lines(*(b"line %d" % number for number in range(5)))
+
+
+# -- while the agent was off --------------------------------------------------------------------------------------
+
+
+def behind(make_bench: MakeBench, log: Path, pattern: str | None = None) -> list[Position]:
+    """An agent that read "line 0" and was stopped before "line 1" was written."""
+    append(log, b"line 0\n")
+    bench = make_bench()
+    bench.read(log.with_name(pattern or log.name))
+    until(lambda: bench.outlet.lines()[-1:] == [b"line 0"])
+    positions = bench.stop()
+    append(log, b"line 1\n")
+    return positions
+
+
+@pytest.mark.parametrize("pattern", ["a.log", "a.log*"])
+def test_generations_rotated_while_the_agent_was_off_come_in_order(
+    make_bench: MakeBench, tmp_path: Path, pattern: str
+) -> None:
+    """Case 48, with a generation that nobody ever saw; also when the glob matches the rotated names."""
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log, pattern)
+    for number in range(2, 4):
+        rename_all(log)
+        append(log, b"line %d\n" % number)
+
+    after = make_bench(positions)
+    after.read(tmp_path / pattern)
+
+    after.until_lines(b"line 1", b"line 2", b"line 3")
+    settle()
+    assert len(after.outlet.lines()) == 3
+
+
+def test_a_file_moved_to_another_directory_while_the_agent_was_off_is_read_to_its_end(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    """Case 142."""
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log)
+    (tmp_path / "old").mkdir()
+    log.rename(tmp_path / "old" / "a.log.1")
+    append(log, b"line 2\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"line 1", b"line 2")
+
+
+def test_a_file_moved_where_it_must_not_be_read_is_not_read(make_bench: MakeBench, tmp_path: Path) -> None:
+    """Case 142, under the rules for paths."""
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log)
+    (tmp_path / "secret").mkdir()
+    log.rename(tmp_path / "secret" / "a.log.1")
+    append(log, b"line 2\n")
+
+    after = make_bench(positions, refusal=lambda path: "secret" if "secret" in path else None)
+    after.read(log)
+
+    after.until_lines(b"line 2")
+
+
+@pytest.mark.parametrize("pattern", ["a.log", "a.log*"])
+def test_a_file_copied_and_emptied_while_the_agent_was_off_is_read_in_its_copy(
+    make_bench: MakeBench, tmp_path: Path, pattern: str
+) -> None:
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log, pattern)
+    shutil.copyfile(log, tmp_path / "a.log.1")
+    os.truncate(log, 0)
+    append(log, b"line 2\n")
+
+    after = make_bench(positions)
+    after.read(tmp_path / pattern)
+
+    after.until_lines(b"line 1", b"line 2")
+    settle()
+    assert len(after.outlet.lines()) == 2
+
+
+@pytest.mark.parametrize("name", ["a.log.1.gz", "a.log-20261122.gz", "a.log.1.bz2", "a.log.1.xz"])
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_the_rest_of_a_file_compressed_while_the_agent_was_off_is_read_once(
+    make_bench: MakeBench, tmp_path: Path, name: str, lines: int
+) -> None:
+    """Case 143."""
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log)
+    append(log, b"".join(b"rest %d\n" % number for number in range(lines)))
+    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[Path(name).suffix]
+    with opener(tmp_path / name, "wb") as packed:
+        packed.write(log.read_bytes())
+    log.unlink()
+    append(log, b"new\n")
+    expected = [b"line 1", *(b"rest %d" % number for number in range(lines))]
+
+    after = make_bench(positions)
+    after.read(log)
+    after.until_lines(*expected, b"new")
+    after.skip(11)
+    until(lambda: after.told.of("file_closed"))
+    positions = after.stop()
+
+    again = make_bench(positions)
+    again.read(log)
+    settle()
+    assert again.outlet.lines() == []
+
+
+def test_a_compressed_file_of_another_generation_is_not_read(make_bench: MakeBench, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log)
+    with gzip.open(tmp_path / "a.log.2.gz", "wb") as packed:
+        packed.write(b"another generation\nline 1\n")
+    (tmp_path / "a.log.3.gz").write_bytes(b"no gzip at all")
+    log.unlink()
+    append(log, b"new\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"new")
+    assert len(after.told.of("file_refused")) == 1
+
+
+def test_a_compressed_file_with_the_same_head_and_another_middle_is_not_read(
+    make_bench: MakeBench, tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    append(log, b"the same first line %s\n" % (b"." * 2000))
+    positions = behind(make_bench, log)[:1]
+    with gzip.open(tmp_path / "a.log.1.gz", "wb") as packed:
+        packed.write(log.read_bytes().replace(b"line 0", b"line X"))
+    log.unlink()
+    append(log, b"new\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"new")
