@@ -20,7 +20,7 @@ ZERO_BLOCKS = 16
 """Blocks of zeros that are skipped in one turn."""
 
 LONGEST_MARK_BYTES = 4
-"""A byte order mark is looked at as a whole."""
+"""A byte order mark is looked at as a whole. One read (`reader.READ_BYTES`) must bring more than this."""
 
 _ZEROS = bytes(reader.READ_BYTES)
 _SLACK_BYTES = 4
