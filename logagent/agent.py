@@ -28,6 +28,7 @@ from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
 from logagent.senders.native_sender import NativeSender, SenderSettings
 from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.deleted import Bounds
 from logagent.sources.expiry import Expiry
 from logagent.sources.feeder import Feeder
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
@@ -140,6 +141,7 @@ class Agent:
             self.settings.path_rules.refusal,
             max_files=agent_limits.max_files(),
             copy_wait_s=files.copy_wait_s,
+            deleted=Bounds(files.hold_deleted_bytes, files.hold_deleted_min_free),
             scratch=self.settings.agent.data_dir,
         )
 

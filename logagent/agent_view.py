@@ -48,6 +48,7 @@ class AgentView:
         reasons += self.sender.partition_reasons()
         reasons += self.sender.dead_letter_reasons()
         reasons += self.care.reasons()
+        reasons += self.collector.reasons()
         if self.reload_fault:
             reasons.append(
                 f"the changed configuration is refused, the old one is in force: {self.reload_fault}"
@@ -119,6 +120,7 @@ class AgentView:
         """Values that are worked out only when somebody asks."""
         files = self._files()
         yield GaugeSample("logagent_files_open", {}, len(files))
+        yield GaugeSample("logagent_deleted_held_bytes", {}, self.collector.deleted.held_bytes)
         yield GaugeSample("logagent_inflight_bytes", {}, self.sender.memory_bytes)
         lags = dict.fromkeys(self.counts, 0)
         for file in files:

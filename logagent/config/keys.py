@@ -234,6 +234,22 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key(
         "files",
+        "hold_deleted_bytes",
+        values.size(0, 1024 * 1024 * values.GIB),
+        "What deleted files that are not all delivered may take on disks, together; beyond it the oldest are given up.",
+        default="1GiB",
+        reloadable=True,
+    ),
+    Key(
+        "files",
+        "hold_deleted_min_free",
+        values.free_space(),
+        "What a file system shall have free; deleted files on one with less are given up, the oldest first.",
+        default="5%",
+        reloadable=True,
+    ),
+    Key(
+        "files",
         "max_line_bytes",
         values.size(64, 1_000_000),
         "The longest line and the longest event, in the file as in the record; leave room for the rest of a record.",

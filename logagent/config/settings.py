@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from logagent.config.keys import ALL_KEYS, KEYS, SECTIONS, SYSTEM_CA
 from logagent.config.services import SERVICE_KEYS, Entry, PathRules
-from logagent.config.values import Address, Key
+from logagent.config.values import Address, FreeSpace, Key
 
 __all__ = [
     "ALL_KEYS",
@@ -73,6 +73,8 @@ class FilesSettings:
     rescan_s: float
     rotate_wait_s: float
     copy_wait_s: float
+    hold_deleted_bytes: int
+    hold_deleted_min_free: FreeSpace
     max_line_bytes: int
     oversize: Literal["cut", "split", "dead_letter"]
     allowed_paths: tuple[str, ...]

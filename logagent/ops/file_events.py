@@ -109,6 +109,24 @@ class FileEvents(FactTeller):
 
     @fact(
         "files",
+        WARNING,
+        "Deleted files hold %(held_bytes)s bytes that are not all delivered."
+        " Beyond %(key)s = %(value)s the oldest are given up.",
+        subject=("key",),
+    )
+    def deleted_near_bound(self, *, held_bytes: int, key: str, value: str) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
+        "Deleted files are well within %(key)s again.",
+        subject=("key",),
+        ends=("deleted_near_bound",),
+    )
+    def deleted_within_bound(self, *, key: str) -> Extra: ...
+
+    @fact(
+        "files",
         TRACE,
         "Service %(service)s: read %(lines)s lines, %(bytes_)s bytes.",
         "logagent_lines_read_total",

@@ -18,6 +18,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # 
 COLLECTED = {
     "logagent_files_open": "Log files that are open now.",
     "logagent_file_lag_bytes": "Bytes on disk that Kafka has not acknowledged yet, all files of the service.",
+    "logagent_deleted_held_bytes": "Bytes on disk of deleted files that are not all delivered, at the last sweep.",
     "logagent_inflight_bytes": "Bytes that were read and are not acknowledged yet.",
     "logagent_last_ack_age_seconds": "Seconds since Kafka last acknowledged anything.",
     "logagent_state": "1 for the state that the agent is in, 0 for the others.",

@@ -15,6 +15,7 @@ from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, ignored, line_reader, rotation
 from logagent.sources.copies import Copies
+from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
@@ -42,6 +43,7 @@ class CollectorSettings:
     refusal: Refusal
     max_files: int = 1_000_000
     copy_wait_s: float = 60.0
+    deleted: Bounds = DEFAULT_BOUNDS
     scratch: Path | None = None
     """A directory with room for what has to be unpacked; None: that of temporary files."""
 
@@ -85,7 +87,7 @@ class Collector:
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
             scan=self._scan,
-            look=lambda: feeder.look(self.files.values()),
+            look=self._look,
             spawner=spawner,
             events=events,
             clock=clock,
@@ -100,6 +102,7 @@ class Collector:
             events=events,
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
+        self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
         self._off_time = self._build_off_time()
         copies = self._build_copies()
         self.may_read = copies.may_read
@@ -121,10 +124,20 @@ class Collector:
             self.entries,
             at=self._generations.at,
             wake=self._feeder.wake,
+            was_read=lambda service, identity: self._book.find(service, identity) is not None,
             refusal=lambda: self.settings.refusal,
             copy_wait_s=lambda: self.settings.copy_wait_s,
             clock=self._clock,
         )
+
+    def _look(self) -> None:
+        """What the sweep does after it has looked for names."""
+        self._feeder.look(self.files.values())
+        self.deleted.look()
+
+    def reasons(self) -> list[str]:
+        """What is wrong with files as a whole, a sentence each."""
+        return self.deleted.reasons
 
     # -- life ---------------------------------------------------------------------------------------------------------
 

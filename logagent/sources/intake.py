@@ -154,5 +154,5 @@ class Intake:
         return Beginning(offset, resume.tail_at(opened.descriptor, offset), label)
 
     def _lost(self, file: TailedFile, lost_bytes: int) -> None:
-        reason = "truncated before it was sent"
+        reason = "deleted before it was sent" if file.closed else "truncated before it was sent"
         self._events.bytes_lost(service=file.service, path=file.label, lost_bytes=lost_bytes, reason=reason)

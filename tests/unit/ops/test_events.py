@@ -46,6 +46,11 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "file_replaced": (FILE, "another file"),
     "read_failed": ({**FILE, "error": OSError(5, "Input/output error")}, "Input/output error"),
     "bytes_lost": ({**FILE, "lost_bytes": 5, "reason": "truncated"}, "5 bytes of /var/log/a.log are lost"),
+    "deleted_near_bound": (
+        {"held_bytes": 9, "key": "hold_deleted_bytes", "value": "10"},
+        "hold 9 bytes that are not all delivered. Beyond hold_deleted_bytes = 10 the oldest",
+    ),
+    "deleted_within_bound": ({"key": "hold_deleted_bytes"}, "within hold_deleted_bytes again."),
     "lines_read": ({"service": "web", "lines": 5, "bytes_": 50}, "read 5 lines, 50 bytes"),
     "lines_acked": ({"service": "web", "lines": 5, "bytes_": 50}, "5 lines, 50 bytes are acknowledged"),
     "lines_cut": ({**FILE, "lines": 5, "cut_bytes": 50}, "lost 50 bytes"),
