@@ -55,6 +55,10 @@ class FileRefused(LogagentError):
     """A log file may not or cannot be read; the text says why."""
 
 
+class FileCompressed(FileRefused):
+    """It holds no lines as it is; usually it is a log that was read before it was compressed."""
+
+
 class FileChanged(LogagentError):
     """A file was emptied and written again: what stands where it was read is not what was read there."""
 

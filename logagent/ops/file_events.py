@@ -41,6 +41,14 @@ class FileEvents(FactTeller):
     @fact(
         "files",
         INFO,
+        "Service %(service)s: %(path)s is compressed."
+        " It is read only as the missing rest of a file known before.",
+    )
+    def file_compressed(self, *, service: str, path: bytes) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
         "Service %(service)s: %(path)s can be read again.",
         subject=("service", "path"),
         ends=("file_refused", "read_failed"),

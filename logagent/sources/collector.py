@@ -10,7 +10,7 @@ import gevent
 
 from logagent.clock import MonotonicClock
 from logagent.config.services import Entry
-from logagent.errors import FileRefused
+from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, ignored, line_reader, rotation
@@ -268,7 +268,7 @@ class Collector:
         except FileNotFoundError:
             return
         except FileRefused as error:
-            self._refuse(state, path, str(error))
+            self._refuse(state, path, str(error), compressed=isinstance(error, FileCompressed))
             return
         service = state.entry.service
         full = len(self.files) >= self.settings.max_files
@@ -323,9 +323,13 @@ class Collector:
         if file.unpacked:
             self._book.forget(file.service, file.identity)
 
-    def _refuse(self, state: EntryFiles, path: bytes, reason: str) -> None:
-        if state.refused.get(path) != reason:
-            state.refused[path] = reason
+    def _refuse(self, state: EntryFiles, path: bytes, reason: str, *, compressed: bool = False) -> None:
+        if state.refused.get(path) == reason:
+            return
+        state.refused[path] = reason
+        if compressed:
+            self._events.file_compressed(service=state.entry.service, path=path)
+        else:
             self._events.file_refused(service=state.entry.service, path=path, reason=reason)
 
     @staticmethod

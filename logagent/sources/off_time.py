@@ -8,6 +8,7 @@ from pathlib import Path
 
 from logagent.errors import FileRefused
 from logagent.ops.events import Events
+from logagent.ops.shown import shown
 from logagent.sources import compressed, resume
 from logagent.sources.handles import Handle, open_handle
 from logagent.sources.identity import HEAD_BYTES, Head, digest, handle_parts, without_place
@@ -128,9 +129,13 @@ class OffTime:
 
     def _unpacked(self, position: Position, siblings: list[bytes]) -> Found | None:
         stem = os.path.basename(position.path).split(b".")[0]
+        closed = None
         for path in siblings:
             name = os.path.basename(path)
             if not name.startswith(stem):
+                continue
+            if compressed.opener_of(path) is None:
+                closed = path
                 continue
             try:
                 descriptor = in_thread(compressed.extract, path, position, self._scratch)
@@ -145,6 +150,10 @@ class OffTime:
                 key = FileKey(status.st_dev, status.st_ino)
                 opened = Opened(descriptor, key, position.identity, path, status.st_size)
                 return Found(position, opened, path, modified_s, unpacked=True)
+        if closed is not None and position.size_bytes > position.offset:
+            ending = os.fsdecode(os.path.splitext(closed)[1])
+            reason = f"it may be the rest of {shown(position.path)}, and no library for {ending} is installed"
+            self._events.file_refused(service=position.service, path=closed, reason=reason)
         return None
 
     def _open(self, path: bytes) -> Opened | None:

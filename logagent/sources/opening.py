@@ -6,7 +6,8 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from logagent.errors import FileRefused
+from logagent.errors import FileCompressed, FileRefused
+from logagent.sources import compressed
 from logagent.sources.handles import handle_of
 from logagent.sources.identity import handle_identity, inode_identity
 from logagent.sources.rotation import FileKey
@@ -36,7 +37,8 @@ Refusal = Callable[[str], str | None]
 
 
 def open_log(path: bytes, refusal: Refusal) -> Opened:
-    """Open a regular file for reading. Raises FileRefused with the reason; FileNotFoundError when nothing is there.
+    """Open a regular file for reading. Raises FileRefused with the reason, FileCompressed if that is the reason;
+    FileNotFoundError when nothing is there.
 
     The path is opened as a mere handle first (O_PATH reads nothing, cannot hang on a FIFO, wakes no device); type and
     place are judged on it, and then the very same file is opened for reading through /proc/self/fd.
@@ -63,6 +65,14 @@ def open_log(path: bytes, refusal: Refusal) -> Opened:
             raise FileRefused(_sentence(error)) from error
     finally:
         os.close(handle)
+    try:
+        packed = compressed.is_compressed(path, os.pread(descriptor, compressed.LOOK_BYTES, 0))
+    except OSError as error:
+        os.close(descriptor)
+        raise FileRefused(f"it cannot be read: {error.strerror}") from error
+    if packed:
+        os.close(descriptor)
+        raise FileCompressed(compressed.REFUSED)
     key = FileKey(status.st_dev, status.st_ino)
     return Opened(descriptor, key, _identity(descriptor, key), real_path, status.st_size)
 

@@ -41,6 +41,7 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "file_readable_again": (FILE, "can be read again. It took 0 s."),
     "file_rotated": ({**FILE, "unread_bytes": 5}, "5 unread bytes"),
     "file_copied": ({**FILE, "copy": b"/l/a.log.1", "unread_bytes": 7}, "copied to /l/a.log.1 before it was emptied"),
+    "file_compressed": (FILE, "/var/log/a.log is compressed. It is read only as"),
     "file_truncated": ({**FILE, "position": 9, "size": 2}, "emptied after 9 bytes were read; it has 2 now"),
     "file_closed": ({**FILE, "reason": "it was deleted"}, "it was deleted"),
     "file_replaced": (FILE, "another file"),

@@ -6,11 +6,16 @@ import gzip
 import lzma
 import os
 import shutil
+import sys
+import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from logagent.sources import explain
+from logagent.sources.compressed import is_compressed
 from logagent.sources.missed import rotated_name
 from logagent.state.positions import Position
 from tests.unit.sources.twins import Bench, settle, until
@@ -252,3 +257,106 @@ def test_a_compressed_file_with_the_same_head_and_another_middle_is_not_read(
     after.read(log)
 
     after.until_lines(b"new")
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "expected"),
+    [
+        (b"a.log.1.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\3", True),
+        (b"a.log.1.gz", b"", True),
+        (b"a.log.1.zst", b"\x28\xb5", True),
+        (b"a.log.1.gz", b"plain text", False),
+        (b"a.log.1", b"", False),
+        (b"a.log.1", b"\x1f\x8b\x08\0\0\0\0\0\0\3", True),
+        (b"a.log.1", b"BZh91AY&SY", True),
+        (b"a.log.1", b"BZh is how this line begins", False),
+        (b"a.log.1", b"\xfd7zXZ\0\0\4\xe6\xd6", True),
+        (b"a.log.1", b"\x04\x22\x4d\x18dA", True),
+        (b"a.log.1", b"\x28\xb5\x2f\xfd\4", True),
+    ],
+)
+def test_a_compressed_file_is_known_by_its_name_and_its_beginning(
+    name: bytes, first: bytes, expected: bool
+) -> None:
+    assert is_compressed(name, first) is expected
+
+
+@pytest.mark.parametrize("name", ["a.log.1.gz", "a.log.1"])
+def test_a_file_that_was_read_and_then_compressed_under_a_name_that_matches_is_not_read_again(
+    bench: Bench, tmp_path: Path, name: str
+) -> None:
+    """Cases 39 and 60."""
+    log = tmp_path / "a.log"
+    append(log, b"line 1\n")
+    bench.read(tmp_path / "a.log*")
+    bench.until_lines(b"line 1")
+    log.rename(tmp_path / "a.log.1")
+    append(log, b"line 2\n")
+    bench.until_lines(b"line 1", b"line 2")
+
+    draft = tmp_path / "draft"
+    with gzip.open(draft, "wb") as packed:
+        packed.write(b"line 1\n")
+    (tmp_path / "a.log.1").unlink()
+    draft.rename(tmp_path / name)
+    until(lambda: bench.told.of("file_compressed"))
+    bench.collector._sweeper.sweep()
+    settle()
+
+    assert bench.outlet.lines() == [b"line 1", b"line 2"]
+    assert len(bench.told.of("file_compressed")) == 1
+    assert not bench.told.of("file_refused")
+    place = explain.look(bytes(tmp_path / name), bench.collector.settings.refusal)
+    assert place.problem == "compressed; it is read only as the missing rest of a file known before"
+
+
+def test_a_file_that_is_being_compressed_is_not_read(bench: Bench, tmp_path: Path) -> None:
+    packed = tmp_path / "a.log.1.gz"
+    append(packed, b"")
+    bench.read(tmp_path / "a.log*")
+    until(lambda: bench.told.of("file_compressed"))
+    append(packed, gzip.compress(b"line 1\n"))
+
+    bench.collector._sweeper.sweep()
+    settle()
+
+    assert bench.outlet.lines() == []
+
+
+@pytest.mark.parametrize("lost_bytes", [0, 7])
+def test_a_rest_for_which_there_is_no_library_is_told(
+    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost_bytes: int
+) -> None:
+    """Only if something of the file is known not to be delivered."""
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    log = tmp_path / "a.log"
+    positions = [replace(one, size_bytes=one.offset + lost_bytes) for one in behind(make_bench, log)]
+    (tmp_path / "a.log.1.zst").write_bytes(b"\x28\xb5\x2f\xfdwhatever")
+    log.unlink()
+    append(log, b"new\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"new")
+    sentence = f"it may be the rest of {log}, and no library for .zst is installed"
+    assert [fact["reason"] for fact in after.told.of("file_refused")] == [sentence] * bool(lost_bytes)
+
+
+def test_a_library_for_the_rest_is_used_where_it_is_installed(
+    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = types.ModuleType("compression.zstd")
+    library.open, library.ZstdError = gzip.open, ValueError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "compression.zstd", library)
+    log = tmp_path / "a.log"
+    positions = behind(make_bench, log)
+    with gzip.open(tmp_path / "a.log.1.zst", "wb") as packed:
+        packed.write(log.read_bytes())
+    log.unlink()
+    append(log, b"new\n")
+
+    after = make_bench(positions)
+    after.read(log)
+
+    after.until_lines(b"line 1", b"new")
