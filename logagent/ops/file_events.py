@@ -8,7 +8,7 @@ from logagent.ops.log import TRACE
 from logagent.ops.shown import printable, shown
 
 # What can be wrong with a path; a file that is found or closed has it behind it.
-_TROUBLES = ("file_refused", "read_failed", "file_missing")
+_TROUBLES = ("file_refused", "read_failed", "file_missing", "file_stalled")
 
 
 class FileEvents(FactTeller):
@@ -102,6 +102,29 @@ class FileEvents(FactTeller):
         subject=("service", "path"),
     )
     def read_failed(self, *, service: str, path: bytes, error: BaseException | str) -> Extra: ...
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: nobody read the %(unread_bytes)s new bytes of %(path)s for %(stalled_s).0f s,"
+        " for no known reason. It is opened again.",
+        "logagent_stalls_total",
+        subject=("service", "path"),
+    )
+    def file_stalled(self, *, service: str, path: bytes, unread_bytes: int, stalled_s: float) -> Extra:
+        self._metrics.stalls.labels(printable(service)).inc()
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: %(path)s lost its end when the machine went down:"
+        " %(position)s bytes of it were delivered, it has %(size)s now. It is read from byte %(offset)s.",
+        "logagent_shrunk_after_crash_bytes_total",
+    )
+    def file_shrunk(self, *, service: str, path: bytes, position: int, size: int, offset: int) -> Extra:
+        self._metrics.shrunk_after_crash_bytes.labels(printable(service)).inc(position - offset)
+        return None
 
     @fact(
         "files",

@@ -108,6 +108,14 @@ class Metrics:
         self.truncations = self._counter(
             "truncations", "Files that became shorter than what was read.", "service"
         )
+        self.stalls = self._counter(
+            "stalls", "Times that nobody read a file for no known reason, and it was opened again.", "service"
+        )
+        self.shrunk_after_crash_bytes = self._counter(
+            "shrunk_after_crash_bytes",
+            "Bytes between the position of a file that lost its end in a power cut and where it is read again.",
+            "service",
+        )
         self.lost_bytes = self._counter("lost_bytes", "Bytes that never reached Kafka.", "service", "reason")
         self.inotify_overflow = self._counter(
             "inotify_overflow", "Overflows of the kernel's queue of file events."

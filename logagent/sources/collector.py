@@ -14,16 +14,17 @@ from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, ignored, line_reader, rotation
-from logagent.sources.copies import Copies
+from logagent.sources.copies import Copies, original_names
 from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
-from logagent.sources.missed import Missed
+from logagent.sources.missed import Missed, rotated_name
 from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.progress import Progress
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
@@ -97,15 +98,17 @@ class Collector:
             on_modified=self._written,
             on_name=self._left_name,
             on_path=self._check,
+            on_beside=self._beside,
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
             events=events,
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
         self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
+        self._progress = Progress(lambda: list(self.files.values()), feeder.wake, events, clock)
         self._off_time = self._build_off_time()
         copies = self._build_copies()
-        self.may_read = copies.may_read
+        self._no_copy = copies.may_read
         self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
 
@@ -134,6 +137,7 @@ class Collector:
         """What the sweep does after it has looked for names."""
         self._feeder.look(self.files.values())
         self.deleted.look()
+        self._progress.look()
 
     def reasons(self) -> list[str]:
         """What is wrong with files as a whole, a sentence each."""
@@ -313,6 +317,22 @@ class Collector:
         before.caught_up.clear()
         self._feeder.wake(before)
         return before
+
+    def may_read(self, file: TailedFile) -> bool:
+        """Whether the file is certainly no copy, and nothing comes before it. Raises OSError."""
+        state = self._shelf.entry_of(file)
+        if file.beside and state is not None:
+            self._missed.look_beside(state, file)
+        return not file.may_be_copy or self._no_copy(file)
+
+    def _beside(self, state: EntryFiles, path: bytes) -> None:
+        """A name that the entry does not name came or went beside files that it does."""
+        directory, name = os.path.split(path)
+        for other in original_names(name):
+            file = self._generations.at(state.entry.service, os.path.join(directory, other))
+            if file is not None and file.seen_from_start and rotated_name(name, other):
+                file.beside = True
+                self._feeder.wake(file)
 
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""

@@ -119,13 +119,14 @@ class Tailer:
         offset = _look_offset(file)
         count = _read_bytes(file, offset)
         try:
-            if file.may_be_copy and file.size_bytes() and not self._no_copy(file):
+            if (file.beside or (file.may_be_copy and file.size_bytes())) and not self._no_copy(file):
                 return False
             data = self._checked(file, count, offset, together=True)
             if not self._is_next(file):
                 return False
             size_bytes = offset + len(data) if data else file.size_bytes()
-            if rotation.truncated(file.read_offset, size_bytes):
+            emptied = not size_bytes and file.seen_bytes
+            if emptied or rotation.truncated(file.read_offset, size_bytes):
                 self._on_truncated(file, size_bytes)
                 return file.retired
             file.seen_bytes = max(file.seen_bytes, size_bytes)
@@ -211,9 +212,10 @@ class Tailer:
 
     def _step(self, file: TailedFile) -> Step:
         seen_bytes, size_bytes = file.seen_bytes, file.size_bytes()
-        shrunk = size_bytes < seen_bytes
-        if rotation.truncated(file.read_offset, size_bytes) or (shrunk and not file.intact()):
+        if file.was_emptied(size_bytes, seen_bytes):
             raise FileChanged
+        if file.beside:
+            self._no_copy(file)
         file.seen_bytes = size_bytes
         if file.head.size_bytes < size_bytes:
             file.grow_head()
@@ -271,6 +273,8 @@ class Tailer:
             scanned_bytes = file.scanned_offset - start_offset
             count = min(count, scanned_bytes + max(MIN_READ_BYTES, lines * file.line_bytes * 5 // 4))
         slow = self._disks.is_slow(file.key.device)
+        if slow:
+            file.state, file.reason = "waiting", "its disk is slow"
         data = self._in_thread(file, count, offset) if slow else None
         with self._turnstile.turn():
             if not self._may_take(file, start_offset):

@@ -52,6 +52,14 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
         "hold 9 bytes that are not all delivered. Beyond hold_deleted_bytes = 10 the oldest",
     ),
     "deleted_within_bound": ({"key": "hold_deleted_bytes"}, "within hold_deleted_bytes again."),
+    "file_stalled": (
+        {**FILE, "unread_bytes": 5, "stalled_s": 61.0},
+        "nobody read the 5 new bytes of /var/log/a.log for 61 s",
+    ),
+    "file_shrunk": (
+        {**FILE, "position": 9, "size": 7, "offset": 6},
+        "9 bytes of it were delivered, it has 7 now. It is read from byte 6.",
+    ),
     "lines_read": ({"service": "web", "lines": 5, "bytes_": 50}, "read 5 lines, 50 bytes"),
     "lines_acked": ({"service": "web", "lines": 5, "bytes_": 50}, "5 lines, 50 bytes are acknowledged"),
     "lines_cut": ({**FILE, "lines": 5, "cut_bytes": 50}, "lost 50 bytes"),
