@@ -15,12 +15,16 @@ ENCODINGS: Final = (
 """In all of them a newline is never a part of another character (of utf-16: at an even offset)."""
 
 PATTERN_LIMIT = 1000
+EXCLUDE_LIMIT = 100
+"""Every name that is found is held against each of them."""
 
 
 def _read_exclude(text: str) -> tuple[str, ...]:
     members = values.split_list(text)
+    if len(members) > EXCLUDE_LIMIT:
+        raise ValueError(f"it has {len(members)} members; expected at most {EXCLUDE_LIMIT}")
     for member in members:
-        values.check_path_text(member)
+        values.check_glob(member)
         if member in (".", ".."):
             raise ValueError(f"{member!r} names no file")
     return tuple(values.absolute(member) if "/" in member else member for member in members)

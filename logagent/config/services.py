@@ -129,7 +129,7 @@ def _read_log_paths(text: str) -> tuple[str, ...]:
     if not members:
         raise ValueError
     for member in members:
-        values.check_path_text(member)
+        values.check_glob(member)
         if member.endswith("/"):
             raise ValueError(f"{member!r} is a directory")
     return tuple(values.absolute(member) for member in members)
@@ -161,7 +161,8 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
         "services",
         "log_path",
         _LOG_PATHS,
-        "Files to ship; a file that appears later is taken from its first byte.",
+        "Files to ship; a file that appears later is taken from its first byte. A glob may have"
+        f" {values.MAX_STARS} stars; ** goes 16 directories deep, and 10,000 directories are looked into.",
         required=True,
         reloadable=True,
         sample="/var/log/nginx/access.log, /var/log/nginx/error.log",

@@ -15,6 +15,8 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _COMMA = re.compile(r"(?<!\\),")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _PATH_LIMIT_BYTES = 4095  # PATH_MAX less the closing NUL
+MAX_STARS = 10
+"""So many `*` a glob may have; several in a row, as in `**`, count as one."""
 
 
 class Address(NamedTuple):
@@ -329,6 +331,14 @@ def absolute(path: str) -> str:
     if ".." in path.split("/"):
         raise ValueError(f"{path!r} contains ..")
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def check_glob(path: str) -> str:
+    """As `check_path_text`, of a path that may have wildcards."""
+    stars = len(re.findall(r"\*+", path))
+    if stars > MAX_STARS:
+        raise ValueError(f"it has {stars} stars; expected at most {MAX_STARS}")
+    return check_path_text(path)
 
 
 def check_path_text(path: str) -> str:

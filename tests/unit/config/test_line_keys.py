@@ -31,6 +31,8 @@ BAD: list[tuple[str, object, str]] = [
     ("exclude", "old/x", "does not start with /"),
     ("exclude", "/var/../x", "contains .."),
     ("exclude", "..", "names no file"),
+    ("exclude", "*a" * 11, "it has 11 stars; expected at most 10"),
+    ("exclude", ", ".join(["*.gz"] * 101), "it has 101 members; expected at most 100"),
     ("ignore_older_s", 0, "out of range"),
     ("ignore_older_s", -5, "out of range"),
     ("ignore_older_s", "1 d", "expected a number of seconds"),
