@@ -301,6 +301,9 @@ class Collector:
                 os.close(opened.descriptor)
                 return None
             beginning = self._intake.begin(state, path, opened)
+            if (state.entry.service, opened.key) in self.files:
+                os.close(opened.descriptor)  # somebody else found it meanwhile
+                return None
             if state.refused.pop(path, None) is not None:
                 self._events.file_readable_again(service=state.entry.service, path=path)
             return self._shelf.put(state, path, opened, beginning)

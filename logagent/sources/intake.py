@@ -76,6 +76,10 @@ class Intake:
         known = resume.examine(position, opened)
         if known is Known.SAME:
             return self.go_on(position, opened)
+        if known is Known.SHRUNK:
+            beginning = self._after_crash(state.entry, position, opened)
+            if beginning.offset:
+                return beginning
         self._book.forget_marks(service, position.identity)
         if known is Known.REPLACED:
             self._events.file_replaced(service=service, path=path)
@@ -84,6 +88,24 @@ class Intake:
             service=service, path=path, position=position.offset, size=opened.size_bytes
         )
         return Beginning(0, b"", position.path, position)
+
+    def _after_crash(self, entry: Entry, position: Position, opened: Opened) -> Beginning:
+        """The machine went down and the file lost what had been written last. Lets other greenlets run."""
+        marks = self._book.marks_of(position.service, position.identity)
+        offset = resume.after_crash(position, opened, marks, entry.encoding)
+        self._book.forget_marks(position.service, position.identity)
+        for mark in marks:
+            if mark.offset <= offset:
+                self._book.mark(mark)
+        if offset:
+            self._events.file_shrunk(
+                service=position.service,
+                path=position.path,
+                position=position.offset,
+                size=opened.size_bytes,
+                offset=offset,
+            )
+        return self._at(offset, opened, position.path)
 
     def ignores(self, state: EntryFiles, path: bytes, opened: Opened) -> bool:
         """Whether the file is too old to be read, and was never read; it is remembered. Raises OSError."""

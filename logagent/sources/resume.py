@@ -16,7 +16,7 @@ from logagent.sources.identity import (
 )
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import Known
-from logagent.state.positions import Position, PositionBook
+from logagent.state.positions import Mark, Position, PositionBook
 
 TAIL_BACKWARD_BYTES = 64 * 1024
 
@@ -82,6 +82,33 @@ def last_line_end(opened: Opened, encoding: str, size_bytes: int) -> int:
             return begin + line_end
         end = begin
     return 0
+
+
+def after_crash(position: Position, opened: Opened, marks: list[Mark], encoding: str) -> int:
+    """Where to go on in a file that lost its end when the machine went down: behind the last line end that is proved.
+
+    0 if the marks say that it is another file than the one that was read. Raises OSError.
+    """
+    looks = [
+        (mark.offset, digest(tail_at(opened.descriptor, mark.offset)) == mark.digest)
+        for mark in marks
+        if mark.offset <= min(position.offset, opened.size_bytes)
+    ]
+    end = proved(looks, position.head_bytes)
+    return last_line_end(opened, encoding, min(end, position.offset))
+
+
+def proved(marks: list[tuple[int, bool]], head_bytes: int) -> int:
+    """How much of a file is what was read of it, when its head fits and each mark (by offset) does or not.
+
+    Pure. What is behind the last mark in a row that fits may have been lost and written anew.
+    """
+    end = 0 if marks else head_bytes
+    for offset, fits in marks:
+        if not fits:
+            break
+        end = offset
+    return end
 
 
 def _marker_fits(position: Position, descriptor: int) -> bool | None:

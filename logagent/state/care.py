@@ -35,6 +35,7 @@ class StateCare:
             load_marks=keeper.load_marks,
             incomplete=keeper.lost,
             failure=keeper.trouble,
+            wall=wall,
         )
 
     def start(self, spawner: Spawner) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 FileId = tuple[str, str]
 """(service, identity): what there is one position of."""
 
+MARK_EVERY_BYTES = 1024 * 1024
+MARK_EVERY_S = 60.0
+
 MARKS_PER_FILE = 64
 NEWEST_MARKS = 16
 """These are kept side by side; of the older ones every second goes when there are too many."""
@@ -55,6 +58,11 @@ class Mark:
     def id(self) -> FileId:
         """The file that it is a mark of."""
         return self.service, self.identity
+
+
+def mark_due(grown_bytes: int, passed_s: float) -> bool:
+    """Whether a file of which so much was acknowledged since its last mark gets another one."""
+    return grown_bytes >= MARK_EVERY_BYTES or passed_s >= MARK_EVERY_S
 
 
 def surplus(marks: Iterable[Mark]) -> list[Mark]:

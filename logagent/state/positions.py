@@ -10,11 +10,13 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from logagent import clock
 from logagent.backoff import Backoff
+from logagent.clock import WallClock
 from logagent.errors import StateAnew, StateError
 from logagent.ops.events import Events
 from logagent.spawn import in_thread
-from logagent.state.changes import Changes, FileId, Mark, Position
+from logagent.state.changes import Changes, FileId, Mark, Position, mark_due
 
 __all__ = ["Mark", "Position", "PositionBook", "Positioned"]
 
@@ -54,14 +56,19 @@ class PositionBook:
         load_marks: Callable[[str, str], list[Mark]] = _no_marks,
         incomplete: bool = False,
         failure: str = "",
+        wall: WallClock = clock.wall,
     ) -> None:
         self._positions = {position.id: position for position in positions}
         self._entries = {(position.service, position.log_path) for position in positions}
         self._write = write
         self._events = events
         self._load_marks = load_marks
+        self._wall = wall
         self._changes = Changes()
         self._moved: dict[Positioned, None] = {}
+        self._marked: dict[FileId, tuple[int, float]] = {}
+        """Where and when a file got its last mark; those that moved since the start."""
+
         self._wake = Event()
         self.saving = BoundedSemaphore(1)
         self._incomplete = incomplete
@@ -105,6 +112,7 @@ class PositionBook:
         """The file is known no more: neither position nor marks stay."""
         self._settle()
         self._positions.pop((service, identity), None)
+        self._marked.pop((service, identity), None)
         self._changes.forget((service, identity))
         self._wake.set()
 
@@ -112,6 +120,9 @@ class PositionBook:
         """The same file has another identity now: its position and its marks go on under it."""
         self._settle()
         position = self._positions.pop(old, None)
+        marked = self._marked.pop(old, None)
+        if marked is not None:
+            self._marked[new] = marked
         self._changes.move(old, new)
         if position is not None:
             self.note(replace(position, identity=new[1]))
@@ -124,6 +135,7 @@ class PositionBook:
 
     def forget_marks(self, service: str, identity: str) -> None:
         """The file was truncated: its marks are void."""
+        self._marked.pop((service, identity), None)
         self._changes.unmark((service, identity))
         self._wake.set()
 
@@ -153,7 +165,27 @@ class PositionBook:
     def _settle(self) -> None:
         moved, self._moved = self._moved, {}
         for positioned in moved:
-            self.note(positioned.position())
+            position = positioned.position()
+            self._mark(position)
+            self.note(position)
+
+    def _mark(self, position: Position) -> None:
+        """Prove, now and then, what stands in a file: here, because nothing is done per chunk."""
+        file_id = position.id
+        before = self._positions.get(file_id)
+        if not position.marker_digest or (before is not None and before.offset == position.offset):
+            return
+        now_s = self._wall()
+        last = self._marked.get(file_id)
+        offset, time_s = (0 if before is None else before.offset, now_s) if last is None else last
+        if offset > position.offset:
+            offset = 0  # it was emptied since
+        if mark_due(position.offset - offset, now_s - time_s):
+            self._changes.mark(
+                Mark(position.service, position.identity, position.offset, int(now_s), position.marker_digest)
+            )
+            offset, time_s = position.offset, now_s
+        self._marked[file_id] = offset, time_s
 
     def _save(self) -> bool:
         self._settle()

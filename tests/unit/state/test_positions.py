@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import gevent
 import pytest
@@ -268,3 +269,58 @@ def test_where_positions_were_lost_no_entry_is_new() -> None:
     book = PositionBook([], rig.disk, rig.told, incomplete=True)  # type: ignore[arg-type]
 
     assert book.knows_entry("web", "/l/*.log")
+
+
+class Moving:
+    """A file whose position moves; its marker is known."""
+
+    service, log_path = "web", "/l/*.log"
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+
+    def position(self) -> Position:
+        return replace(position(self.offset), marker_digest=b"%d" % self.offset if self.offset else b"")
+
+
+def test_marks_are_kept_a_mebibyte_or_a_minute_apart() -> None:
+    """Case 140 stands on them."""
+    now_s = 1000.0
+    book = PositionBook([position(3_000_000)], Disk(), Told(), wall=lambda: now_s)  # type: ignore[arg-type]
+    file = Moving(3_000_000)
+
+    def due(offset: int, passed_s: float) -> list[int]:
+        nonlocal now_s
+        now_s, file.offset = now_s + passed_s, offset
+        book.touch(file)
+        book.all()
+        return [mark.offset for mark in book.marks_of("web", "inode:1:2")]
+
+    assert due(3_000_000, 100) == []
+    assert due(3_000_100, 1) == []
+    assert due(4_048_575, 1) == []
+    assert due(4_048_576, 1) == [4_048_576]
+    assert due(4_048_600, 59) == [4_048_576]
+    assert due(4_048_700, 1) == [4_048_576, 4_048_700]
+    assert due(4_048_700, 100) == [4_048_576, 4_048_700]
+    book.forget_marks("web", "inode:1:2")
+    assert due(100, 1) == []
+    assert due(200, 60) == [200]
+    book.forget_marks("web", "inode:1:2")
+    assert due(4_048_700, 1) == [4_048_700]
+    book.forget_marks("web", "inode:1:2")
+    assert due(100, 1) == []
+    assert due(1_048_600, 1) == [1_048_600]
+
+
+def test_there_is_no_mark_where_nobody_could_look() -> None:
+    book = PositionBook([], Disk(), Told(), wall=lambda: 1.0)  # type: ignore[arg-type]
+
+    class Blind(Moving):
+        def position(self) -> Position:
+            return position(5_000_000)
+
+    book.touch(Blind())
+    book.all()
+
+    assert book.marks_of("web", "inode:1:2") == []
