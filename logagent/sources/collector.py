@@ -324,8 +324,10 @@ class Collector:
     def may_read(self, file: TailedFile) -> bool:
         """Whether the file is certainly no copy, and nothing comes before it. Raises OSError."""
         state = self._shelf.entry_of(file)
-        if file.beside and state is not None:
+        if file.beside and state is not None and self._generations.is_current(file):
             self._missed.look_beside(state, file)
+        else:
+            file.beside = False  # what its path holds now is another file
         return not file.may_be_copy or self._no_copy(file)
 
     def _beside(self, state: EntryFiles, path: bytes) -> None:

@@ -8,13 +8,14 @@ original is emptied (then it is the rest of that generation), it differs (then i
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from logagent.clock import MonotonicClock
 from logagent.errors import FileRefused
 from logagent.sources import rotation
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.opening import Opened, Refusal, open_log
-from logagent.sources.rotation import CopyFate, FileKey
+from logagent.sources.rotation import CopyFate, FileKey, Kinship
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watches import EntryFiles
 
@@ -22,6 +23,10 @@ COMPARE_BYTES = 4096
 FEW_FILES = 64
 """A new file is compared with those from whose names its own may have been made; with all of its directory if they are
 not more than this and it has a whole head, so that small logs that begin alike are not held up."""
+
+MOST_BESIDE = 64
+CLOCK_STEP_S = 0.02
+"""The time stamps of files lag behind the clock by a tick of the kernel."""
 
 _DATE = re.compile(rb"[-._]?\d[-._\dT:]*(?=\.[^.]+\Z)")
 
@@ -35,8 +40,22 @@ def original_names(name: bytes) -> Iterator[bytes]:
         yield undated
 
 
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """A copy of an emptied file of which nothing was read. `held`: it is on the shelf, and held back."""
+
+    kinship: Kinship
+    opened: Opened
+    path: bytes
+    modified_ns: int
+    held: TailedFile | None = None
+
+
 class Copies:
-    """`at(service, path)` is the file that is read for a path, `wake` makes somebody look at a file."""
+    """`at(service, path)` is the file that is read for a path, `wake` makes somebody look at a file.
+
+    `was_read(service, identity)`: whether a file that is not open has a position.
+    """
 
     def __init__(
         self,
@@ -44,6 +63,7 @@ class Copies:
         *,
         at: Callable[[str, bytes], TailedFile | None],
         wake: Callable[[TailedFile], None],
+        was_read: Callable[[str, str], bool],
         refusal: Callable[[], Refusal],
         copy_wait_s: Callable[[], float],
         clock: MonotonicClock,
@@ -51,6 +71,7 @@ class Copies:
         self._entries = entries
         self._at = at
         self._wake = wake
+        self._was_read = was_read
         self._refusal = refusal
         self._copy_wait_s = copy_wait_s
         self._clock = clock
@@ -97,46 +118,50 @@ class Copies:
     def _fate(self, file: TailedFile, original: TailedFile, waited_s: float) -> CopyFate:
         if original.closed or original.retired:
             return CopyFate.OWN
-        size_bytes = file.size_bytes()
-        begin = max(0, size_bytes - COMPARE_BYTES)
-        same = all(
-            os.pread(file.descriptor, count, offset) == os.pread(original.descriptor, count, offset)
-            for count, offset in ((min(HEAD_BYTES, size_bytes), 0), (size_bytes - begin, begin))
-        )
+        same = _same(file.descriptor, original.descriptor, file.size_bytes())
         seen_bytes = original.seen_bytes
         # Looked at last: what differed may have differed because the original was emptied meanwhile.
-        shrunk = original.size_bytes() < max(seen_bytes, original.read_offset)
+        emptied = original.was_emptied(original.size_bytes(), seen_bytes)
+        intact = not emptied and original.intact()
+        if same and intact:
+            file.alike |= {original}
         return rotation.copy_fate(
-            same=same,
-            original_intact=not shrunk and original.intact(),
-            waited_s=waited_s,
-            copy_wait_s=self._copy_wait_s(),
+            same=same, original_intact=intact, waited_s=waited_s, copy_wait_s=self._copy_wait_s()
         )
 
     # -- an emptied file ----------------------------------------------------------------------------------------------
 
-    def held_for(self, state: EntryFiles, original: TailedFile) -> TailedFile | None:
-        """The newest file that was held back because it begins like the emptied one, and holds what was read of it.
+    def kin_of(
+        self, state: EntryFiles, original: TailedFile, known: Mapping[tuple[str, FileKey], TailedFile]
+    ) -> list[Kin]:
+        """Files of which nothing was read, that are copies of an emptied one: held back, or beside it and not `known`.
 
-        One that is shorter was complete when more was read of the original; it was compared while it was held back.
+        Those that are on no shelf are open, and the caller's.
         """
-        for file in reversed(list(state.files)):
-            if not file.may_be_copy or file is original:
+        kin = []
+        for held in list(state.files):
+            if held is original or not held.may_be_copy:
                 continue
-            shorter = file.size_bytes() < original.read_offset
-            if file.originals is None:
-                # Nobody has come to compare it yet.
-                fits = _same_head(file.descriptor, original) if shorter else holds(file.descriptor, original)
-            else:
-                fits = original in file.originals and (shorter or holds(file.descriptor, original))
-            if fits:
-                return file
-        return None
+            if held.originals is None:
+                held.originals = self._near(state, held)
+            if original in held.originals:
+                opened = Opened(held.descriptor, held.key, held.identity, held.real_path, held.size_bytes())
+                kinship = _kinship(opened, original, alike=original in held.alike)
+                kin.append(Kin(kinship, opened, held.path, _modified_ns(opened), held))
+        for path in self._beside(original, known):
+            one = self._opened(path, original)
+            if one is not None:
+                kin.append(one)
+        return sorted(
+            (one for one in kin if one.kinship is not Kinship.OTHER), key=lambda one: one.modified_ns
+        )
 
-    def find(self, original: TailedFile, known: Mapping[tuple[str, FileKey], TailedFile]) -> Opened | None:
-        """The copy of an emptied file beside it that is not read yet, the one written last if there are several."""
+    @staticmethod
+    def _beside(original: TailedFile, known: Mapping[tuple[str, FileKey], TailedFile]) -> list[bytes]:
+        """Paths of unknown files that were made or renamed since the emptied one was found, the last ones first."""
         directory, name = os.path.split(original.real_path)
         stem = name.split(b".")[0]
+        since_ns = int((original.found_at_s - CLOCK_STEP_S) * 1e9)
         found: list[tuple[int, bytes]] = []
         try:
             with os.scandir(directory) as entries:
@@ -144,37 +169,48 @@ class Copies:
                     if entry.name.startswith(stem) and entry.name != name and entry.is_file():
                         status = entry.stat()
                         key = FileKey(status.st_dev, status.st_ino)
-                        if status.st_size >= original.read_offset and (original.service, key) not in known:
-                            found.append((status.st_mtime_ns, entry.path))
+                        if status.st_ctime_ns > since_ns and (original.service, key) not in known:
+                            found.append((status.st_ctime_ns, entry.path))
         except OSError:
-            return None  # cannot look; what is known to be lost is counted
-        for _, path in sorted(found, reverse=True):
-            opened = self._opened_if_copy(path, original)
-            if opened is not None:
-                return opened
-        return None
+            return []  # cannot look; what is known to be lost is counted
+        return [path for _, path in sorted(found, reverse=True)[:MOST_BESIDE]]
 
-    def _opened_if_copy(self, path: bytes, original: TailedFile) -> Opened | None:
+    def _opened(self, path: bytes, original: TailedFile) -> Kin | None:
         try:
             opened = open_log(path, self._refusal())
         except (FileRefused, FileNotFoundError):
             return None
         try:
-            same = opened.size_bytes >= original.read_offset and holds(opened.descriptor, original)
+            kinship = _kinship(opened, original)
         except OSError:
-            same = False
-        if same:
-            return opened
-        os.close(opened.descriptor)
-        return None
+            kinship = Kinship.OTHER  # it cannot be read now
+        if kinship is Kinship.OTHER or self._was_read(original.service, opened.identity):
+            os.close(opened.descriptor)
+            return None
+        return Kin(kinship, opened, path, _modified_ns(opened))
 
 
-def holds(descriptor: int, original: TailedFile) -> bool:
-    """Whether the bytes that were read of a file stand in another one at the same place. Raises OSError."""
-    offset, tail = original.tails.newest
-    return _same_head(descriptor, original) and os.pread(descriptor, len(tail), offset - len(tail)) == tail
+def is_start_of(opened: Opened, other: Opened) -> bool:
+    """Whether a file is the beginning of another one, as far as its first and last bytes tell. Raises OSError."""
+    size_bytes = opened.size_bytes
+    return size_bytes <= other.size_bytes and _same(opened.descriptor, other.descriptor, size_bytes)
 
 
-def _same_head(descriptor: int, original: TailedFile) -> bool:
-    known = original.head.size_bytes > 0
-    return known and original.head.fits(os.pread(descriptor, HEAD_BYTES, 0))
+def _same(one: int, other: int, size_bytes: int) -> bool:
+    begin = max(0, size_bytes - COMPARE_BYTES)
+    return all(
+        os.pread(one, count, offset) == os.pread(other, count, offset)
+        for count, offset in ((min(HEAD_BYTES, size_bytes), 0), (size_bytes - begin, begin))
+    )
+
+
+def _kinship(opened: Opened, original: TailedFile, *, alike: bool = False) -> Kinship:
+    return rotation.kinship(
+        begins_alike=alike or original.is_begun_by(opened.descriptor, opened.size_bytes),
+        reaches=opened.size_bytes >= original.read_offset,
+        marker_fits=original.stands_in(opened.descriptor),
+    )
+
+
+def _modified_ns(opened: Opened) -> int:
+    return os.fstat(opened.descriptor).st_mtime_ns

@@ -36,6 +36,23 @@ class Head:
         return len(data) >= self.size_bytes and Head.of(data[: self.size_bytes]) == self
 
 
+_START_SIZES = (16, 32, 64, 128, 256, 512)
+_START_BYTES = 8
+
+
+def starts(data: bytes) -> bytes:
+    """Short hashes of the first bytes of a file, of more and more of them: by these a file is known that has less than
+    a whole head.
+    """
+    return b"".join(digest(data[:size])[:_START_BYTES] for size in _START_SIZES if size <= len(data))
+
+
+def starts_alike(known: bytes, data: bytes) -> bool:
+    """Whether a file that begins with `data` begins like the one of `known`, as far as can be told."""
+    compared = min(len(known), len(starts(data)))
+    return compared > 0 and starts(data)[:compared] == known[:compared]
+
+
 def inode_identity(device: int, inode: int) -> str:
     """The text under which the position of a file without a handle is stored."""
     return f"{INODE_KIND}:{device}:{inode}"

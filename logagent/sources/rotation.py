@@ -68,6 +68,24 @@ def copy_fate(*, same: bool, original_intact: bool, waited_s: float, copy_wait_s
     return CopyFate.HELD
 
 
+class Kinship(enum.Enum):
+    """What a file beside an emptied one is to it."""
+
+    REST = "it has all that was read of it, and perhaps more"
+    DONE = "it is a copy, and all of it was read in the original"
+    OTHER = "it has nothing to do with it"
+
+
+def kinship(*, begins_alike: bool, reaches: bool, marker_fits: bool) -> Kinship:
+    """`reaches`: it is as long as what was read of the emptied file; `marker_fits`: the last of that stands in it.
+
+    Lines that were written after the copy was made, and read before the original was emptied, make a copy too short.
+    """
+    if not begins_alike or (reaches and not marker_fits):
+        return Kinship.OTHER
+    return Kinship.REST if reaches else Kinship.DONE
+
+
 def truncated(position: int, size_bytes: int) -> bool:
     """Whether the file lost bytes that had been read."""
     return size_bytes < position

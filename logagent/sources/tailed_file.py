@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One generation of a log file that is being read: its descriptor, how far it was read, how far it is acknowledged."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from logagent.pipeline.acks import AckTracker
 from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
-from logagent.sources.identity import HEAD_BYTES, TAIL_BYTES, Head, Tails, digest
+from logagent.sources.identity import HEAD_BYTES, TAIL_BYTES, Head, Tails, digest, starts, starts_alike
 from logagent.sources.line_reader import LineReader
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import FileKey
@@ -57,11 +58,17 @@ class TailedFile:
     tail: bytes = b""
     """What stands before `read_offset`, as far as it is known when reading begins."""
     head: Head = field(default_factory=lambda: Head.of(b""))
+    starts: bytes = b""
+    """Of the head, to know copies that are shorter."""
+
     predecessor: "TailedFile | None" = None
     may_be_copy: bool = False
     """Nothing of it was read and nobody has compared it with files beside it yet, or one of these may be copied."""
     originals: list["TailedFile"] | None = None
     """Files of which this one may be a copy that is not finished; None: nobody has looked."""
+    alike: frozenset["TailedFile"] = frozenset()
+    """Those of them that began like this one when they were compared."""
+
     compared_bytes: int = 0
     acks: AckTracker = field(init=False)
     scanned_offset: int = field(init=False)
@@ -80,6 +87,12 @@ class TailedFile:
     """It stands for a compressed one, which is not looked at again when all of it is read."""
     closed: bool = False
     retired: bool = False
+    beside: bool = False
+    """A file with a name that rotation gives came up beside it: perhaps a generation of which nothing was seen."""
+
+    begun_at_s: float = math.inf
+    """When the first line was read, if that was the first of the file, by the wall clock."""
+
     heir: "TailedFile | None" = None
     dirty: bool = False
     tailing: bool = False
@@ -135,6 +148,9 @@ class TailedFile:
         """The file was emptied, and a copy has all its bytes: they are read there from now on."""
         self.descriptor, self.key, self.identity = opened.descriptor, opened.key, opened.identity
         self.real_path, self.seen_bytes = opened.real_path, opened.size_bytes
+        if opened.size_bytes < self.head.size_bytes:  # the head grew after the copy was made
+            self.head = Head.of(b"")
+            self.grow_head()
         self.scanned_offset = self.read_offset
         self.lines.advanced()
         self.caught_up.clear()
@@ -203,6 +219,8 @@ class TailedFile:
     def advance(self, end_offset: int, data: bytes, offset: int) -> None:
         """Everything before `end_offset` has been handed on; `data` was read at `offset`."""
         tail = self._tail(end_offset, data, offset)
+        if not self.read_offset:
+            self.begun_at_s = time.time()
         self.read_offset = self.scanned_offset = end_offset
         self.lines.advanced()
         self.tails.add(end_offset, tail, self.acks.acked_offset)
@@ -272,6 +290,17 @@ class TailedFile:
             return None
         return data[TAIL_BYTES:]
 
+    def was_emptied(self, size_bytes: int, seen_bytes: int) -> bool:
+        """Whether the file, now `size_bytes` long, lost what was read of it or all of it. Raises OSError."""
+        if size_bytes < self.read_offset:
+            return True
+        return size_bytes < seen_bytes and (not size_bytes or not self.intact())
+
+    @property
+    def seen_from_start(self) -> bool:
+        """Whether its first line was read since it was found, or none of it yet."""
+        return not self.read_offset or self.begun_at_s < math.inf
+
     def links(self) -> int:
         """How many names the file has; 0 = it was deleted and lives only as long as the descriptor."""
         return os.fstat(self.descriptor).st_nlink
@@ -280,8 +309,21 @@ class TailedFile:
         """Hash the first bytes again while there are fewer of them than a whole head."""
         if self.head.size_bytes < HEAD_BYTES and not self.closed:
             data = os.pread(self.descriptor, HEAD_BYTES, 0).rstrip(b"\0")  # zeros may still be filled
-            if self.head.fits(data):  # else it was emptied, which whoever reads it finds out
-                self.head = Head.of(data)
+            if len(data) > self.head.size_bytes and self.head.fits(data):
+                self.head, self.starts = Head.of(data), starts(data)
+            # else it was emptied, which whoever reads it finds out
+
+    def is_begun_by(self, descriptor: int, size_bytes: int) -> bool:
+        """Whether another file of this size begins as this one did. Raises OSError."""
+        data = os.pread(descriptor, min(HEAD_BYTES, size_bytes), 0)
+        if len(data) < self.head.size_bytes:
+            return starts_alike(self.starts, data)
+        return self.head.size_bytes > 0 and self.head.fits(data)
+
+    def stands_in(self, descriptor: int) -> bool:
+        """Whether the last bytes that were read of this file stand in another one at the same place. Raises OSError."""
+        offset, tail = self.tails.newest
+        return os.pread(descriptor, len(tail), offset - len(tail)) == tail
 
     def close(self) -> None:
         """Let the descriptor go."""

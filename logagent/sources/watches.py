@@ -42,8 +42,8 @@ class Watches:
     """Which directories are watched for whom, and which files are known under which real names.
 
     `on_modified(file)`: it was written. `on_name(file)`: its real name came, went or changed. `on_path(entry, path)`: a
-    path that the entry names came, went or changed. `on_rescan(entry)`: directories changed. `on_overflow()`: events
-    were lost.
+    path that the entry names came, went or changed. `on_beside(entry, path)`: another one in a directory of the entry
+    did. `on_rescan(entry)`: directories changed. `on_overflow()`: events were lost.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Watches:
         on_modified: Callable[[TailedFile], None],
         on_name: Callable[[TailedFile], None],
         on_path: Callable[[EntryFiles, bytes], None],
+        on_beside: Callable[[EntryFiles, bytes], None],
         on_rescan: Callable[[EntryFiles], None],
         on_overflow: Callable[[], None],
         events: Events,
@@ -61,6 +62,7 @@ class Watches:
         self._on_modified = on_modified
         self._on_name = on_name
         self._on_path = on_path
+        self._on_beside = on_beside
         self._on_rescan = on_rescan
         self._events = events
         self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
@@ -149,6 +151,8 @@ class Watches:
             path = os.path.join(spelled, name)
             if state.pattern.matches(path):
                 self._on_path(state, path)
+            elif moved:
+                self._on_beside(state, path)
             if state.pattern.base.startswith(path) or (not state.pattern.literal and os.path.isdir(path)):
                 self._on_rescan(state)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from logagent.sources.copies import original_names
-from logagent.sources.rotation import CopyFate, copy_fate
+from logagent.sources.identity import starts, starts_alike
+from logagent.sources.missed import rotated_name
+from logagent.sources.rotation import CopyFate, Kinship, copy_fate, kinship
 from tests.unit.sources.twins import Bench, settle, until
 
 MakeBench = Callable[..., Bench]
@@ -55,6 +57,44 @@ def test_the_fate_of_a_copy(facts: dict[str, bool], expected: CopyFate) -> None:
     known = {"same": True, "original_intact": True, "waited_s": 0.0, "copy_wait_s": 60.0}
 
     assert copy_fate(**(known | facts)) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("begins_alike", "reaches", "marker_fits", "expected"),
+    [
+        (True, True, True, Kinship.REST),
+        (True, False, False, Kinship.DONE),
+        (True, True, False, Kinship.OTHER),
+        (False, True, True, Kinship.OTHER),
+        (False, False, False, Kinship.OTHER),
+    ],
+)
+def test_what_a_file_beside_an_emptied_one_is(
+    begins_alike: bool, reaches: bool, marker_fits: bool, expected: Kinship
+) -> None:
+    assert kinship(begins_alike=begins_alike, reaches=reaches, marker_fits=marker_fits) is expected
+
+
+def test_a_short_copy_begins_like_its_original() -> None:
+    known = starts(b"one of the lines of the log" * 40)
+
+    assert starts_alike(known, b"one of the lines of the log" * 2)
+    assert not starts_alike(known, b"one of the lines of the log, but another one")
+    assert not starts_alike(known, b"one")  # too few to tell
+
+
+@pytest.mark.parametrize(
+    ("name", "original", "expected"),
+    [
+        (b"a.log.1", b"a.log", True),
+        (b"a.log.10", b"a.log.1", False),
+        (b"app12.log", b"app1.log", False),
+        (b"app1-20261122.log", b"app1.log", True),
+        (b"a.log.1", b"b.log", False),
+    ],
+)
+def test_the_name_of_a_generation(name: bytes, original: bytes, expected: bool) -> None:
+    assert rotated_name(name, original) is expected
 
 
 @pytest.mark.parametrize("pattern", ["a.log", "a.log*", "*"])
