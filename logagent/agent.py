@@ -28,14 +28,15 @@ from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
 from logagent.senders.native_sender import NativeSender, SenderSettings
 from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.deleted import Bounds
+from logagent.sources.expiry import Expiry
 from logagent.sources.feeder import Feeder
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
+from logagent.state.care import StateCare
 from logagent.state.data_dir import DataDir
-from logagent.state.database import Database
-from logagent.state.positions import PositionBook
 
 KAFKA_TIMEOUT_S = 3.0
 DRAIN_LOOK_S = 0.02
@@ -80,8 +81,7 @@ class Agent:
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
 
         host_id = data_dir.host_id(settings.agent.host_id)
-        self._database = Database(data_dir.path / "state.db")
-        self._book = PositionBook(self._database.load_positions(), self._database.save_positions, events)
+        self._state = StateCare(data_dir.path, events, clock.wall)
         turnstile = Turnstile(clock.monotonic)
         self._sender = NativeSender(
             self._sender_settings(data_dir),
@@ -98,6 +98,7 @@ class Agent:
             turnstile,
             limiter_of=self._limiter_of,
             on_truncated=self._truncated,
+            may_read=lambda file: self._collector.may_read(file),
             on_finished=self._finished,
             events=events,
             clock=clock.monotonic,
@@ -105,9 +106,16 @@ class Agent:
         )
         self._tailer = tailer
         self._collector = self._build_collector(host_id, Feeder(tailer, self._spawner))
-        self._view = AgentView(host_id, self._collector, self._sender, self._book, self._counts)
+        self._view = AgentView(host_id, self._collector, self._sender, self._state, self._counts)
         self._etcd = self._build_etcd(host_id) if settings.etcd_addr else None
         self._view.etcd = self._etcd
+        self._expiry = Expiry(
+            self._state.book,
+            open_ids=lambda: {(file.service, file.identity) for file in self._collector.files.values()},
+            days=lambda: self.settings.files.forget_after_days,
+            events=events,
+            wall=clock.wall,
+        )
         self._metrics.on_collect(self._view.gauges)
         self._admin = self._build_admin(data_dir)
 
@@ -132,15 +140,19 @@ class Agent:
             files.rescan_s,
             self.settings.path_rules.refusal,
             max_files=agent_limits.max_files(),
+            copy_wait_s=files.copy_wait_s,
+            deleted=Bounds(files.hold_deleted_bytes, files.hold_deleted_min_free),
+            scratch=self.settings.agent.data_dir,
         )
 
     def _tail_settings(self) -> TailSettings:
-        return TailSettings(self.settings.files.max_line_bytes, self.settings.files.rotate_wait_s)
+        files = self.settings.files
+        return TailSettings(files.max_line_bytes, files.rotate_wait_s, files.oversize)
 
     def _build_collector(self, host_id: str, feeder: Feeder) -> Collector:
         return Collector(
             self._collector_settings(host_id),
-            self._book,
+            self._state.book,
             feeder,
             counts_of=lambda service: self._counts.setdefault(service, ServiceCounts()),
             encode_headers=encode_header_block,
@@ -160,6 +172,7 @@ class Agent:
             addr_file=data_dir.path / "admin.addr",
             spawn=self._spawner,
             events=self._events,
+            explain=self._view.explain,
         )
 
     def _build_etcd(self, host_id: str) -> EtcdLink:
@@ -214,9 +227,10 @@ class Agent:
         )
         for text in self.settings.warnings:
             self._events.config_warning(text=text)
-        self._spawner.forever("positions", self._book.run)
+        self._state.start(self._spawner)
         self._sender.start()
         self._collector.start()
+        self._spawner.forever("positions-expiry", self._expiry.run)
         if self._etcd is not None:
             self._etcd.start()
         self._apply_entries()
@@ -226,28 +240,8 @@ class Agent:
             self._spawner.forever("watchdog", self._ping, self._notifier.watchdog_s)
         self._view.phase = "running"
         self._notifier.ready(f"reading {len(self._collector.files)} files")
-        self._introduce()
-
-    def _introduce(self) -> None:
-        """What a person at the terminal wants to know first."""
-        settings = self.settings
-        self._say(f"logagent {__version__} on host {self._view.host_id}, configuration {settings.ini_path}")
-        for state in self._collector.entries.values():
-            entry = state.entry
-            rate = entry.send_rate_lines_per_s
-            pace = "unlimited" if rate is None else f"at most {rate:g} lines/s"
-            self._say(f"reads {entry.log_path} (service {entry.service}, topic {entry.topic}, {pace})")
-            for path, reason in state.refused.items():
-                self._say(f"does not read {shown(path)}: {reason}")
-            if not state.refused and not state.files:
-                self._say(f"waits for {entry.log_path}: no such file yet")
-        if self._etcd is not None:
-            now = self._etcd.steering
-            self._say(f"follows Etcd at {', '.join(map(str, settings.etcd_addr))} ({now.state})")
-        self._say(f"sends to Kafka at {', '.join(map(str, settings.kafka_addr))}")
-        self._say(f"keeps positions in {settings.agent.data_dir}")
-        if self._admin.tcp_address:
-            self._say(f"answers on http://{self._admin.tcp_address}/status and with `logagent status`")
+        for sentence in self._view.introduction(self.settings, self._admin.tcp_address):
+            self._say(sentence)
 
     def _serve(self) -> None:
         while True:
@@ -289,7 +283,7 @@ class Agent:
         self._sender.stop()
         if self._etcd is not None:
             self._etcd.stop(deadline_s - clock.monotonic())
-        saved = self._book.save()
+        saved = self._state.stop()
         self._admin.stop()
         for file, lost_bytes in self._view.deleted_bytes():
             reason = "deleted while it waited"
@@ -298,14 +292,13 @@ class Agent:
             )
             self._say(f"lost {lost_bytes} bytes of {shown(file.label)}: it was deleted before they were sent")
         if not saved:
-            self._say(f"positions could not be saved, lines will come again: {self._book.failure}")
+            self._say(f"positions could not be saved, lines will come again: {self._state.book.failure}")
         unacked_bytes = self._view.unacked_bytes()
         self._events.agent_stopped(unacked_bytes=unacked_bytes)
         rest = (
             f"; {unacked_bytes} bytes were not acknowledged and will be read again" if unacked_bytes else ""
         )
         self._say(f"stopped{rest}")
-        self._database.close()
         self._log.close()
 
     def _ping(self, every_s: float) -> None:

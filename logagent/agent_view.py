@@ -9,13 +9,16 @@ from typing import Any
 
 from logagent import __version__
 from logagent.agent_etcd import EtcdLink
+from logagent.config.settings import Address, Settings
 from logagent.ops.metrics import GaugeSample
 from logagent.ops.shown import shown
 from logagent.senders.native_sender import NativeSender
+from logagent.sources import explain
 from logagent.sources.collector import Collector
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
-from logagent.state.positions import PositionBook
+from logagent.spawn import in_thread
+from logagent.state.care import StateCare
 
 SCHEMA = 1
 STATES = ("starting", "running", "degraded", "stopping")
@@ -28,7 +31,7 @@ class AgentView:
     host_id: str
     collector: Collector
     sender: NativeSender
-    book: PositionBook
+    care: StateCare
     counts: dict[str, ServiceCounts]
     started_s: float = field(default_factory=time.monotonic)
     phase: str = "starting"
@@ -45,8 +48,8 @@ class AgentView:
         reasons += self.sender.topic_reasons()
         reasons += self.sender.partition_reasons()
         reasons += self.sender.dead_letter_reasons()
-        if self.book.failure:
-            reasons.append(self.book.failure)
+        reasons += self.care.reasons()
+        reasons += self.collector.reasons()
         if self.reload_fault:
             reasons.append(
                 f"the changed configuration is refused, the old one is in force: {self.reload_fault}"
@@ -108,10 +111,36 @@ class AgentView:
             ],
         }
 
+    def explain(self, path: bytes) -> dict[str, Any]:
+        """The /explain document: why a file is read, or is not."""
+        place = in_thread(explain.look, path, self.collector.settings.refusal)
+        running = list(self.collector.entries.values())
+        return explain.explain(place, [state.entry for state in running], self.care.book.all(), running)
+
+    def introduction(self, settings: Settings, tcp_address: Address | None) -> Iterator[str]:
+        """What a person at the terminal wants to know first."""
+        yield f"logagent {__version__} on host {self.host_id}, configuration {settings.ini_path}"
+        for state in self.collector.entries.values():
+            entry = state.entry
+            rate = entry.send_rate_lines_per_s
+            pace = "unlimited" if rate is None else f"at most {rate:g} lines/s"
+            yield f"reads {entry.log_path} (service {entry.service}, topic {entry.topic}, {pace})"
+            for path, reason in state.refused.items():
+                yield f"does not read {shown(path)}: {reason}"
+            if not state.refused and not state.files:
+                yield f"waits for {entry.log_path}: no such file yet"
+        if self.etcd is not None:
+            yield f"follows Etcd at {', '.join(map(str, settings.etcd_addr))} ({self.etcd.steering.state})"
+        yield f"sends to Kafka at {', '.join(map(str, settings.kafka_addr))}"
+        yield f"keeps positions in {settings.agent.data_dir}"
+        if tcp_address:
+            yield f"answers on http://{tcp_address}/status and with `logagent status`"
+
     def gauges(self) -> Iterator[GaugeSample]:
         """Values that are worked out only when somebody asks."""
         files = self._files()
         yield GaugeSample("logagent_files_open", {}, len(files))
+        yield GaugeSample("logagent_deleted_held_bytes", {}, self.collector.deleted.held_bytes)
         yield GaugeSample("logagent_inflight_bytes", {}, self.sender.memory_bytes)
         lags = dict.fromkeys(self.counts, 0)
         for file in files:

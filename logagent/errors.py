@@ -55,6 +55,14 @@ class FileRefused(LogagentError):
     """A log file may not or cannot be read; the text says why."""
 
 
+class FileCompressed(FileRefused):
+    """It holds no lines as it is; usually it is a log that was read before it was compressed."""
+
+
+class FileChanged(LogagentError):
+    """A file was emptied and written again: what stands where it was read is not what was read there."""
+
+
 class KafkaError(LogagentError):
     """Something went wrong between us and Kafka."""
 
@@ -140,6 +148,24 @@ class NotApplied(LogagentError):
 
 class StateError(LogagentError):
     """What must survive cannot be read or written."""
+
+
+class StateDamaged(StateError):
+    """What lies on the disk is not what was written, or not there; trying again is no use, another file is."""
+
+
+class StateAnew(StateError):
+    """The database was opened anew and nothing is written yet: everything is to be written, not just what changed.
+
+    If it had to be replaced, `error` says what was wrong, `kept_as` names the damaged file and `source` says where
+    positions come from.
+    """
+
+    def __init__(self, error: str = "", kept_as: str = "", source: str = "") -> None:
+        super().__init__(error or "the database was opened anew")
+        self.error = error
+        self.kept_as = kept_as
+        self.source = source
 
 
 class DemoFailed(LogagentError):

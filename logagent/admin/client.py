@@ -6,6 +6,7 @@ import socket
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from logagent.admin.socket_path import NAME, short_name
 from logagent.errors import AgentNotRunning, LogagentError
@@ -33,10 +34,19 @@ class _UnixConnection(HTTPConnection):
 
 def fetch_status(data_dir: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """The agent's /status. Raises AgentNotRunning if nobody listens, LogagentError for a useless answer."""
+    return _fetch(data_dir, "/status", timeout_s)
+
+
+def fetch_explanation(data_dir: Path, path: bytes, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """What the agent says about a path. Raises as `fetch_status`."""
+    return _fetch(data_dir, f"/explain?path={quote(path, safe='')}", timeout_s)
+
+
+def _fetch(data_dir: Path, target: str, timeout_s: float) -> dict[str, Any]:
     path = data_dir / NAME
     connection = _UnixConnection(path, timeout_s)
     try:
-        connection.request("GET", "/status")
+        connection.request("GET", target)
         response = connection.getresponse()
         body = response.read()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
@@ -52,5 +62,5 @@ def fetch_status(data_dir: Path, timeout_s: float = TIMEOUT_S) -> dict[str, Any]
     except ValueError as error:
         raise LogagentError(f"the agent at {shown(path)} did not answer with JSON") from error
     if not isinstance(document, dict):
-        raise LogagentError(f"the agent at {shown(path)} answered {response.status} to /status")
+        raise LogagentError(f"the agent at {shown(path)} answered {response.status} to {target}")
     return document

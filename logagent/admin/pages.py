@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent answers to which request: a WSGI application over four callables. Knows no server."""
+"""What the agent answers to which request: a WSGI application over a few callables. Knows no server."""
 
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 TEXT = "text/plain; charset=utf-8"
@@ -23,12 +24,16 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the answers come from. `health` and `ready` give the reasons why not; none means yes."""
+    """Where the answers come from. `health` and `ready` give the reasons why not; none means yes.
+
+    `explain` tells about any path, so it is only for who may use data_dir; None elsewhere.
+    """
 
     status: Callable[[], dict[str, Any]]
     health: Callable[[], list[str]]
     ready: Callable[[], list[str]]
     metrics: Callable[[], bytes]
+    explain: Callable[[bytes], dict[str, Any]] | None = None
 
 
 def answer(sources: Sources, path: str, query: str) -> Answer:
@@ -43,6 +48,8 @@ def answer(sources: Sources, path: str, query: str) -> Answer:
         case "/status":
             indent = 2 if "pretty" in query.split("&") else None
             return Answer(HTTPStatus.OK, JSON, _json(sources.status(), indent))
+        case "/explain" if sources.explain is not None:
+            return _explanation(sources.explain, query)
     return _text(HTTPStatus.NOT_FOUND, "There is /metrics, /healthz, /readyz and /status.")
 
 
@@ -78,6 +85,14 @@ def _headers(got: Answer) -> list[tuple[str, str]]:
     if got.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append(("Allow", "GET, HEAD"))
     return headers
+
+
+def _explanation(explain: Callable[[bytes], dict[str, Any]], query: str) -> Answer:
+    name, _, value = query.partition("=")
+    path = unquote_to_bytes(value)
+    if name != "path" or not path.startswith(b"/") or b"\0" in path:
+        return _text(HTTPStatus.BAD_REQUEST, "It is /explain?path=PATH, an absolute path, percent-encoded.")
+    return Answer(HTTPStatus.OK, JSON, _json(explain(path), None))
 
 
 def _verdict(reasons: list[str]) -> Answer:

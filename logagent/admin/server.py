@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ SOCKET_MODE = 0o600
 
 
 class AdminServer:
-    """Answers /metrics, /healthz, /readyz and /status.
+    """Answers /metrics, /healthz, /readyz and /status, on the socket also /explain.
 
     A door that cannot be opened does not stop the agent: it is told as an event and stays in `faults`, one
     sentence each. data_dir must be locked by this process: an older socket in it is taken for a stale one.
@@ -40,8 +41,11 @@ class AdminServer:
         addr_file: Path,
         spawn: Spawner,
         events: Events | None = None,
+        explain: Callable[[bytes], dict[str, Any]] | None = None,
     ) -> None:
-        self._application = application(Sources(status, health, ready, metrics), self._request_failed)
+        told = Sources(status, health, ready, metrics)
+        self._public = application(told, self._request_failed)
+        self._private = application(replace(told, explain=explain), self._request_failed)
         self._socket_path = socket_path
         self._tcp_addr = tcp_addr
         self._addr_file = addr_file
@@ -54,22 +58,31 @@ class AdminServer:
 
     def start(self) -> None:
         """Open both doors; `tcp_address` is then the actual "host:port"."""
-        # Who finds the file must find this agent behind it.
-        self._addr_file.unlink(missing_ok=True)
-        self._open(str(self._socket_path), self._open_unix)
+        with suppress(OSError):  # who finds the file must find this agent behind it
+            self._addr_file.unlink()
+        self._open(str(self._socket_path), self._private, self._open_unix)
         if self._tcp_addr is not None:
-            self._open(str(self._tcp_addr), self._open_tcp, self._tcp_addr)
+            self._open(str(self._tcp_addr), self._public, self._open_tcp, self._tcp_addr)
+        if self.tcp_address is not None:
+            self._write_addr_file(self.tcp_address)
 
     def stop(self) -> None:
         """Close the doors and remove what was written; requests in work have a second to end."""
         for door in self._doors:
             door.stop()
         for path in self._made:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next start removes it
+                path.unlink()
         self._doors.clear()
         self._made.clear()
 
-    def _open(self, address: str, opener: Callable[..., tuple[Any, str]], *args: object) -> None:
+    def _open(
+        self,
+        address: str,
+        answers: Callable[..., Any],
+        opener: Callable[..., tuple[Any, str]],
+        *args: object,
+    ) -> None:
         try:
             listener, actual = opener(*args)
         except OSError as error:
@@ -82,7 +95,7 @@ class AdminServer:
             if self._events is not None:
                 self._events.admin_accept_failed(address=actual, error=error)
 
-        door = Door(listener, self._application, self._spawner, accept_failed)
+        door = Door(listener, answers, self._spawner, accept_failed)
         door.start()
         self._doors.append(door)
         if self._events is not None:
@@ -118,7 +131,6 @@ class AdminServer:
             listener.listen(MAX_CONNECTIONS)
             host, port = listener.getsockname()[:2]
             self.tcp_address = str(Address(host, port))
-            self._write_addr_file(self.tcp_address)
         except OSError:
             listener.close()
             raise
@@ -126,8 +138,12 @@ class AdminServer:
 
     def _write_addr_file(self, address: str) -> None:
         draft = self._addr_file.with_name(self._addr_file.name + ".new")
-        draft.write_text(address + "\n")
-        draft.replace(self._addr_file)
+        try:
+            draft.write_text(address + "\n")
+            draft.replace(self._addr_file)
+        except OSError as error:
+            self.faults.append(f"cannot write {shown(self._addr_file)}: {shown(error)}")
+            return
         self._made.append(self._addr_file)
 
     def _request_failed(self, path: str, error: Exception) -> None:

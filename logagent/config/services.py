@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from logagent.config import values
+from logagent.config.line_keys import LINE_KEYS, NUMBERS
 from logagent.config.values import Key, Kind
 from logagent.errors import Fault
 
@@ -39,6 +40,11 @@ class Entry:
     key: Literal["none", "service", "path"] = "none"
     start_at: Literal["beginning", "end"] | None = None
     source: str = "ini"
+    exclude: tuple[str, ...] = ()
+    ignore_older_s: float | None = None
+    encoding: str = "utf-8"
+    multiline_start: str | None = None
+    multiline_timeout_s: float = 5.0
 
     @property
     def id(self) -> tuple[str, str]:
@@ -123,7 +129,7 @@ def _read_log_paths(text: str) -> tuple[str, ...]:
     if not members:
         raise ValueError
     for member in members:
-        values.check_path_text(member)
+        values.check_glob(member)
         if member.endswith("/"):
             raise ValueError(f"{member!r} is a directory")
     return tuple(values.absolute(member) for member in members)
@@ -155,7 +161,8 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
         "services",
         "log_path",
         _LOG_PATHS,
-        "Files to ship; a file that appears later is taken from its first byte.",
+        "Files to ship; a file that appears later is taken from its first byte. A glob may have"
+        f" {values.MAX_STARS} stars; ** goes 16 directories deep, and 10,000 directories are looked into.",
         required=True,
         reloadable=True,
         sample="/var/log/nginx/access.log, /var/log/nginx/error.log",
@@ -210,6 +217,7 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
         default_words="start_at of [files]",
         reloadable=True,
     ),
+    *LINE_KEYS,
 )
 
 _DEFAULTS: Final = {key.attribute: key.default_value() for key in SERVICE_KEYS if not key.required}
@@ -278,7 +286,7 @@ class _Validation:
             draft.good = False
             return
         try:
-            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind is _RATE))
+            draft.values[key.attribute] = key.read(_as_text(value, number=key.kind in (_RATE, *NUMBERS)))
         except ValueError as error:
             self._refuse(draft, key.name, value, key.kind.refusal(error))
 

@@ -15,6 +15,8 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _COMMA = re.compile(r"(?<!\\),")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _PATH_LIMIT_BYTES = 4095  # PATH_MAX less the closing NUL
+MAX_STARS = 10
+"""So many `*` a glob may have; several in a row, as in `**`, count as one."""
 
 
 class Address(NamedTuple):
@@ -25,6 +27,20 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class FreeSpace(NamedTuple):
+    """A part of a file system: so many bytes, or so many percent of it."""
+
+    amount: float
+    percent: bool
+
+    def of(self, total_bytes: int) -> int:
+        """In bytes, of a file system of this size."""
+        return int(total_bytes * self.amount / 100 if self.percent else self.amount)
+
+    def __str__(self) -> str:
+        return f"{self.amount:.15g}%" if self.percent else show_size(int(self.amount))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +166,18 @@ def size(low: int, high: int) -> Kind:
 
     expected = f"a size from {show_size(low)} to {show_size(high)}, in bytes or with KiB, MiB or GiB"
     return Kind(expected, read, show_size)
+
+
+def free_space() -> Kind:
+    """A percentage of a file system, or bytes with an optional suffix."""
+    sizes = size(0, 1024 * 1024 * GIB)
+
+    def read(text: str) -> FreeSpace:
+        if text.endswith("%"):
+            return FreeSpace(within(plain_number(text[:-1].rstrip()), 0, 100), percent=True)
+        return FreeSpace(sizes.read(text), percent=False)
+
+    return Kind("a percentage from 0% to 100%, or a size in bytes or with KiB, MiB or GiB", read)
 
 
 def show_size(size_bytes: int) -> str:
@@ -303,6 +331,14 @@ def absolute(path: str) -> str:
     if ".." in path.split("/"):
         raise ValueError(f"{path!r} contains ..")
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def check_glob(path: str) -> str:
+    """As `check_path_text`, of a path that may have wildcards."""
+    stars = len(re.findall(r"\*+", path))
+    if stars > MAX_STARS:
+        raise ValueError(f"it has {stars} stars; expected at most {MAX_STARS}")
+    return check_path_text(path)
 
 
 def check_path_text(path: str) -> str:

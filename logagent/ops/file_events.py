@@ -8,7 +8,7 @@ from logagent.ops.log import TRACE
 from logagent.ops.shown import printable, shown
 
 # What can be wrong with a path; a file that is found or closed has it behind it.
-_TROUBLES = ("file_refused", "read_failed", "file_missing")
+_TROUBLES = ("file_refused", "read_failed", "file_missing", "file_stalled")
 
 
 class FileEvents(FactTeller):
@@ -41,6 +41,14 @@ class FileEvents(FactTeller):
     @fact(
         "files",
         INFO,
+        "Service %(service)s: %(path)s is compressed."
+        " It is read only as the missing rest of a file known before.",
+    )
+    def file_compressed(self, *, service: str, path: bytes) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
         "Service %(service)s: %(path)s can be read again.",
         subject=("service", "path"),
         ends=("file_refused", "read_failed"),
@@ -61,13 +69,21 @@ class FileEvents(FactTeller):
     @fact(
         "files",
         WARNING,
-        "Service %(service)s: %(path)s shrank to %(size)s bytes after %(position)s were read."
+        "Service %(service)s: %(path)s was emptied after %(position)s bytes were read; it has %(size)s now."
         " It is read from its start.",
         "logagent_truncations_total",
     )
     def file_truncated(self, *, service: str, path: bytes, position: int, size: int) -> Extra:
         self._metrics.truncations.labels(printable(service)).inc()
         return None
+
+    @fact(
+        "files",
+        INFO,
+        "Service %(service)s: %(path)s was copied to %(copy)s before it was emptied."
+        " The copy's %(unread_bytes)s unread bytes are read first.",
+    )
+    def file_copied(self, *, service: str, path: bytes, copy: bytes, unread_bytes: int) -> Extra: ...
 
     @fact("files", INFO, "Service %(service)s: closed %(path)s: %(reason)s.")
     def file_closed(self, *, service: str, path: bytes, reason: str) -> Extra:
@@ -89,6 +105,29 @@ class FileEvents(FactTeller):
 
     @fact(
         "files",
+        WARNING,
+        "Service %(service)s: nobody read the %(unread_bytes)s new bytes of %(path)s for %(stalled_s).0f s,"
+        " for no known reason. It is opened again.",
+        "logagent_stalls_total",
+        subject=("service", "path"),
+    )
+    def file_stalled(self, *, service: str, path: bytes, unread_bytes: int, stalled_s: float) -> Extra:
+        self._metrics.stalls.labels(printable(service)).inc()
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: %(path)s lost its end when the machine went down:"
+        " %(position)s bytes of it were delivered, it has %(size)s now. It is read from byte %(offset)s.",
+        "logagent_shrunk_after_crash_bytes_total",
+    )
+    def file_shrunk(self, *, service: str, path: bytes, position: int, size: int, offset: int) -> Extra:
+        self._metrics.shrunk_after_crash_bytes.labels(printable(service)).inc(position - offset)
+        return None
+
+    @fact(
+        "files",
         ERROR,
         "Service %(service)s: %(lost_bytes)s bytes of %(path)s are lost: %(reason)s."
         " Reading goes on behind them.",
@@ -98,6 +137,24 @@ class FileEvents(FactTeller):
         """`reason` is one of a few short texts: it becomes a label."""
         self._metrics.lost_bytes.labels(printable(service), printable(reason)).inc(lost_bytes)
         return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Deleted files hold %(held_bytes)s bytes that are not all delivered."
+        " Beyond %(key)s = %(value)s the oldest are given up.",
+        subject=("key",),
+    )
+    def deleted_near_bound(self, *, held_bytes: int, key: str, value: str) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
+        "Deleted files are well within %(key)s again.",
+        subject=("key",),
+        ends=("deleted_near_bound",),
+    )
+    def deleted_within_bound(self, *, key: str) -> Extra: ...
 
     @fact(
         "files",
@@ -137,6 +194,18 @@ class FileEvents(FactTeller):
     def lines_cut(self, *, service: str, path: bytes, lines: int, cut_bytes: int) -> Extra:
         self._metrics.lines_cut.labels(printable(service)).inc(lines)
         self._metrics.cut_bytes.labels(printable(service)).inc(cut_bytes)
+        return None
+
+    @fact(
+        "files",
+        WARNING,
+        "Service %(service)s: %(hole_bytes)s bytes of %(path)s were never written (zeros)."
+        " Reading goes on behind them.",
+        "logagent_hole_bytes_total",
+        subject=("service", "path"),
+    )
+    def holes_skipped(self, *, service: str, path: bytes, hole_bytes: int) -> Extra:
+        self._metrics.hole_bytes.labels(printable(service)).inc(hole_bytes)
         return None
 
     @fact(

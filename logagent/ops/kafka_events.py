@@ -175,3 +175,28 @@ class KafkaEvents(FactTeller):
 
     @fact("state", INFO, "Positions are saved again.", subject=(), ends=("positions_failed",))
     def positions_back(self) -> Extra: ...
+
+    @fact(
+        "state",
+        ERROR,
+        "The state was damaged: %(error)s. It is kept as %(kept_as)s; positions come from %(source)s."
+        " Lines may be sent again; none is lost.",
+        "logagent_state_recovered_total",
+    )
+    def state_recovered(self, *, error: str, kept_as: str, source: str) -> Extra:
+        self._metrics.state_recovered.inc()
+        return None
+
+    @fact(
+        "state",
+        WARNING,
+        "The copy of the state could not be written: %(error)s. The next attempt is in an hour at most.",
+        subject=(),
+    )
+    def state_copy_failed(self, *, error: BaseException | str) -> Extra: ...
+
+    @fact("state", INFO, "The copy of the state is written again.", subject=(), ends=("state_copy_failed",))
+    def state_copied(self) -> Extra: ...
+
+    @fact("state", INFO, "Forgot the positions of %(files)s files that are gone for more than %(days)s days.")
+    def positions_expired(self, *, files: int, days: float) -> Extra: ...

@@ -18,6 +18,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # 
 COLLECTED = {
     "logagent_files_open": "Log files that are open now.",
     "logagent_file_lag_bytes": "Bytes on disk that Kafka has not acknowledged yet, all files of the service.",
+    "logagent_deleted_held_bytes": "Bytes on disk of deleted files that are not all delivered, at the last sweep.",
     "logagent_inflight_bytes": "Bytes that were read and are not acknowledged yet.",
     "logagent_last_ack_age_seconds": "Seconds since Kafka last acknowledged anything.",
     "logagent_state": "1 for the state that the agent is in, 0 for the others.",
@@ -97,12 +98,23 @@ class Metrics:
     def _add_files(self) -> None:
         self.lines_cut = self._counter("lines_cut", "Lines cut because of max_line_bytes.", "service")
         self.cut_bytes = self._counter("cut_bytes", "Bytes that cut lines lost.", "service")
+        self.hole_bytes = self._counter(
+            "hole_bytes", "Zero bytes that were skipped because nobody wrote them.", "service"
+        )
         self.files_refused = self._counter(
             "files_refused", "Attempts to open a file that were refused.", "service"
         )
         self.rotations = self._counter("rotations", "Files that were rotated away.", "service")
         self.truncations = self._counter(
             "truncations", "Files that became shorter than what was read.", "service"
+        )
+        self.stalls = self._counter(
+            "stalls", "Times that nobody read a file for no known reason, and it was opened again.", "service"
+        )
+        self.shrunk_after_crash_bytes = self._counter(
+            "shrunk_after_crash_bytes",
+            "Bytes between the position of a file that lost its end in a power cut and where it is read again.",
+            "service",
         )
         self.lost_bytes = self._counter("lost_bytes", "Bytes that never reached Kafka.", "service", "reason")
         self.inotify_overflow = self._counter(
@@ -160,6 +172,9 @@ class Metrics:
         self.positions_last_success = self._gauge(
             "positions_last_success_timestamp_seconds",
             "When positions were last written, seconds since 1970.",
+        )
+        self.state_recovered = self._counter(
+            "state_recovered", "Times that a damaged state had to be replaced by its copy or an empty one."
         )
         self.greenlet_failures = self._counter("greenlet_failures", "Greenlets that failed.", "name")
         self.events = self._counter(

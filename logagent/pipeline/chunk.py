@@ -21,6 +21,12 @@ class Chunk:
     cuts: tuple[tuple[int, int], ...] = ()
     """Which lines were cut, and how many bytes each lost."""
 
+    holes: tuple[tuple[int, int], ...] = ()
+    """Bytes that nobody wrote: before which line they lie (the number of lines: behind the last), and how many."""
+
+    dead_bytes: int = 0
+    """Not 0: there is one line, so long; `values` holds its beginning, and it goes to the dead-letter file."""
+
     def line_starts(self) -> Sequence[int]:
         """Where each line begins in the file."""
         if self.starts is not None:
@@ -37,4 +43,5 @@ class Chunk:
             end_offset = self.start_offset + sum(map(len, head)) + lines
             return Chunk(self.start_offset, end_offset, head)
         cuts = tuple((index, cut_bytes) for index, cut_bytes in self.cuts if index < lines)
-        return Chunk(self.start_offset, self.starts[lines], head, self.starts[:lines], cuts)
+        holes = tuple((index, hole_bytes) for index, hole_bytes in self.holes if index <= lines)
+        return Chunk(self.start_offset, self.starts[lines], head, self.starts[:lines], cuts, holes)

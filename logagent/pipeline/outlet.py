@@ -27,3 +27,9 @@ class Outlet(Protocol):
 
     def put(self, route: Route, segment: Segment) -> None:
         """Hand a segment over. Never blocks."""
+
+    def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
+        """Write the one record of a segment to the dead-letter file, not to Kafka. Never blocks.
+
+        `reason`, one of a few, becomes a label; `line_bytes` says how long the line is that the record begins.
+        """

@@ -38,7 +38,7 @@ class Render:
     def segment(self, source: Source, chunk: Chunk, read_at_ms: int) -> Segment:
         """The chunk as a segment of this file, read at `read_at_ms` (since 1970)."""
         key = {"none": None, "service": self.service.encode(), "path": self.path}[self.key]
-        if self.plain:
+        if self.plain or chunk.dead_bytes:
             return Segment(
                 source, chunk.start_offset, chunk.end_offset, chunk.values, starts=chunk.starts, key=key
             )

@@ -11,7 +11,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DeadRecord:
-    """A refused record. `path` is bytes as on disk; `offset` is where its line begins; `reason` is a sentence."""
+    """A refused record. `path` is bytes as on disk; `offset` is where its line begins; `reason` is a sentence.
+
+    `line_bytes` is given where `value` is only the beginning of a line: so long it is in the file.
+    """
 
     time_s: float
     service: str
@@ -21,10 +24,11 @@ class DeadRecord:
     value: bytes
     reason: str
     code: int
+    line_bytes: int | None = None
 
     def to_json(self) -> bytes:
         """The line that goes into the file, with its newline."""
-        document = {
+        document: dict[str, object] = {
             "time": datetime.fromtimestamp(self.time_s, UTC).isoformat(timespec="milliseconds"),
             "service": self.service,
             "topic": self.topic,
@@ -34,6 +38,8 @@ class DeadRecord:
             "reason": self.reason,
             "code": self.code,
         }
+        if self.line_bytes is not None:
+            document["line_bytes"] = self.line_bytes
         return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 

@@ -34,6 +34,8 @@ REQUEST_BYTES = 4 * 1024 * 1024
 AGAIN = Backoff(first_s=0.1, limit_s=1.0)
 DEAD_LETTER_AGAIN = Backoff(first_s=1.0, limit_s=30.0)
 UNKNOWN_TOPIC_PARKS_AFTER = 8
+OWN_REFUSAL = -1
+"""Stands in the dead-letter file for the number of a broker's error where no broker was asked."""
 
 
 class DeliverySettings(Protocol):
@@ -199,7 +201,7 @@ class Delivery:
         elif verdict is Verdict.SPLIT:
             self._events.batch_split(topic=topic, partition=number, records=batch.records)
         elif verdict is Verdict.DEAD_LETTER:
-            self._spawner.once("dead-letter", self._bury, batch.segments[0], topic, code)
+            self.bury(batch.segments[0], topic, code, describe(code).sentence, None)
         elif verdict is Verdict.RESTAMP:
             self._events.batch_restamped(topic=topic, partition=number)
         elif verdict is Verdict.NEW_PRODUCER:
@@ -232,9 +234,11 @@ class Delivery:
         segment.values, segment.starts, segment.headers = (), None, None
         source.acked(lines, segment.end_offset - segment.start_offset)
 
-    def _bury(self, segment: Segment, topic: str, code: int) -> None:
-        """Write a refused record to the dead-letter file, however long that takes; only then its file moves on."""
-        reason = describe(code).sentence
+    def bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
+        """Have a record written to the dead-letter file, however long that takes; only then its file moves on."""
+        self._spawner.once("dead-letter", self._bury, segment, topic, code, reason, line_bytes)
+
+    def _bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
         record = dead_letter.DeadRecord(
             time_s=self._wall(),
             service=segment.source.service,
@@ -244,6 +248,7 @@ class Delivery:
             value=segment.values[0],
             reason=reason,
             code=code,
+            line_bytes=line_bytes,
         )
         attempt = 0
         while True:

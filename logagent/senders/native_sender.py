@@ -18,7 +18,7 @@ from logagent.kafka.metadata import NO_LEADER
 from logagent.ops.events import Events
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
-from logagent.senders.delivery import Delivery
+from logagent.senders.delivery import OWN_REFUSAL, Delivery
 from logagent.senders.directory import Directory, TopicState
 from logagent.senders.lanes import MIN_FULL_BYTES, Lane, Schedule
 from logagent.senders.leaders import Leaders
@@ -199,6 +199,12 @@ class NativeSender:
             if full or was_due_s == float("inf"):
                 self._schedule.push(lane, 0.0 if full else partition.open.due_s)
                 self._wake.set()
+
+    def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
+        """Write the one record of a segment to the dead-letter file instead."""
+        segment.source.acks.add(segment)
+        self.memory_bytes += segment.memory_bytes
+        self._delivery.bury(segment, route.topic, OWN_REFUSAL, reason, line_bytes)
 
     # -- lanes --------------------------------------------------------------------------------------------------------
 

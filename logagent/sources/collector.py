@@ -2,25 +2,31 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import gevent
 
 from logagent.clock import MonotonicClock
 from logagent.config.services import Entry
-from logagent.errors import FileRefused
+from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
-from logagent.pipeline.outlet import Route
-from logagent.pipeline.render import HeaderEncoder, Render
-from logagent.sources import discovery, resume, rotation
+from logagent.pipeline.render import HeaderEncoder
+from logagent.sources import discovery, ignored, line_reader, rotation
+from logagent.sources.copies import Copies, original_names
+from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
+from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
-from logagent.sources.generations import Generations
-from logagent.sources.identity import inode_identity
+from logagent.sources.identity import HEAD_BYTES
+from logagent.sources.intake import Intake
+from logagent.sources.missed import Missed, rotated_name
+from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.progress import Progress
 from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles, Watches
@@ -37,6 +43,10 @@ class CollectorSettings:
     rescan_s: float
     refusal: Refusal
     max_files: int = 1_000_000
+    copy_wait_s: float = 60.0
+    deleted: Bounds = DEFAULT_BOUNDS
+    scratch: Path | None = None
+    """A directory with room for what has to be unpacked; None: that of temporary files."""
 
 
 class Collector:
@@ -57,34 +67,81 @@ class Collector:
         self.settings = settings
         self._book = book
         self._feeder = feeder
-        self._counts_of = counts_of
-        self._encode_headers = encode_headers
         self._spawner = spawner
         self._events = events
         self._clock = clock
-        self.entries: dict[tuple[str, str], EntryFiles] = {}
-        self.files: dict[tuple[str, FileKey], TailedFile] = {}
-        self._generations = Generations()
+        self._shelf = Shelf(book, feeder, events)
+        self.entries, self.files = self._shelf.entries, self._shelf.files
+        self._generations = self._shelf.generations
+        self._intake = self._shelf.intake = Intake(
+            settings.host_id,
+            book,
+            start_at=lambda: self.settings.start_at,
+            counts_of=counts_of,
+            encode_headers=encode_headers,
+            on_acked=self._shelf.on_acked,
+            on_rewind=feeder.wake,
+            events=events,
+            clock=clock,
+        )
         self._sweeper = Sweeper(
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
             scan=self._scan,
-            look=lambda: feeder.look(self.files.values()),
+            look=self._look,
             spawner=spawner,
             events=events,
             clock=clock,
         )
-        self._watches = Watches(
+        self._watches = self._shelf.watches = Watches(
             self.entries,
-            on_modified=feeder.wake,
+            on_modified=self._written,
             on_name=self._left_name,
             on_path=self._check,
+            on_beside=self._beside,
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
             events=events,
         )
-        self._draining: dict[tuple[str, FileKey], TailedFile] = {}
+        self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
+        self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
+        self._progress = Progress(lambda: list(self.files.values()), feeder.wake, events, clock)
+        self._off_time = self._build_off_time()
+        copies = self._build_copies()
+        self._no_copy = copies.may_read
+        self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
+
+    def _build_off_time(self) -> OffTime:
+        return OffTime(
+            self._shelf,
+            self._missed,
+            refusal=lambda: self.settings.refusal,
+            scratch=self.settings.scratch,
+            events=self._events,
+            clock=self._clock,
+        )
+
+    def _build_copies(self) -> Copies:
+        return Copies(
+            self.entries,
+            at=self._generations.at,
+            wake=self._feeder.wake,
+            was_read=lambda service, identity: self._book.find(service, identity) is not None,
+            refusal=lambda: self.settings.refusal,
+            copy_wait_s=lambda: self.settings.copy_wait_s,
+            clock=self._clock,
+        )
+
+    def _look(self) -> None:
+        """What the sweep does after it has looked for names."""
+        self._feeder.look(self.files.values())
+        self.deleted.look()
+        self._progress.look()
+
+    def reasons(self) -> list[str]:
+        """What is wrong with files as a whole, a sentence each."""
+        return self.deleted.reasons
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -104,7 +161,7 @@ class Collector:
 
     def start_entry(self, entry: Entry) -> None:
         """Begin to read what the entry names."""
-        state = EntryFiles(entry, Pattern(os.fsencode(entry.log_path)))
+        state = EntryFiles(entry, _pattern(entry))
         state.known_before = self._book.knows_entry(entry.service, entry.log_path)
         self.entries[entry.id] = state
         self._scan(state)
@@ -112,18 +169,23 @@ class Collector:
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
         state = self.entries[entry.id]
-        topic_changed = state.entry.topic != entry.topic
-        state.entry = entry
-        for file in state.files:
-            file.render = self._render(entry, file.label)
-            if topic_changed:
-                file.route = self._route(entry, file.label)
+        before, state.entry, state.pattern = state.entry, entry, _pattern(entry)
+        for file in list(state.files):
+            file.render = self._intake.render(entry, file.label)
+            if before.topic != entry.topic:
+                file.route = self._intake.route(entry, file.label)
+            if state.pattern.excludes_path(file.path):
+                self._shelf.drop(file)
+            else:
+                file.read_as(line_reader.of(entry))
+                self._feeder.wake(file)
+        self._sweeper.rescan_soon(state)  # other paths may be excluded, other ages ignored
 
     def stop_entry(self, entry_id: tuple[str, str]) -> None:
         """Stop reading what the entry names; its positions stay."""
         state = self.entries.pop(entry_id)
         for file in list(state.files):
-            self._drop(file)
+            self._shelf.drop(file)
         self._watches.uncover(state)
         self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
 
@@ -135,7 +197,7 @@ class Collector:
             # What came between the scan and the watch is seen by looking again, now that the watches stand.
             found = discovery.scan(state.pattern)
         if not state.scanned:
-            self._find_renamed(state, found.paths)
+            self._off_time.find(state, found.paths)
         state.forget_refused(found.directories - found.unreadable.keys())
         for path, reason in found.unreadable.items():
             self._refuse(state, path, f"the directory cannot be read: {reason}")
@@ -203,12 +265,14 @@ class Collector:
 
     def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None) -> None:
         """A file that was not known lies at a path that is named."""
+        if ignored.still(state, path):
+            return
         try:
             opened = open_log(path, self.settings.refusal)
         except FileNotFoundError:
             return
         except FileRefused as error:
-            self._refuse(state, path, str(error))
+            self._refuse(state, path, str(error), compressed=isinstance(error, FileCompressed))
             return
         service = state.entry.service
         full = len(self.files) >= self.settings.max_files
@@ -222,16 +286,27 @@ class Collector:
         file = self._begin(state, path, opened)
         if file is None:
             return
+        before = self._generations.before(service, path)
+        if before is not None and not before.closed and before is not file:
+            # Several files may have been at the path since it was looked at last.
+            self._missed.adopt(state, path, before.label, before.found_at_s, file.descriptor)
         file.predecessor = self._predecessor(file)
+        file.may_be_copy = not file.read_offset
         self._generations.arrive(file)
         self._feeder.wake(file)
 
     def _begin(self, state: EntryFiles, path: bytes, opened: Opened) -> TailedFile | None:
         try:
-            offset, label = self._where_to_begin(state, path, opened)
+            if self._intake.ignores(state, path, opened):
+                os.close(opened.descriptor)
+                return None
+            beginning = self._intake.begin(state, path, opened)
+            if (state.entry.service, opened.key) in self.files:
+                os.close(opened.descriptor)  # somebody else found it meanwhile
+                return None
             if state.refused.pop(path, None) is not None:
                 self._events.file_readable_again(service=state.entry.service, path=path)
-            return self._add(state, path, label, opened, offset)
+            return self._shelf.put(state, path, opened, beginning)
         except OSError as error:
             os.close(opened.descriptor)
             self._refuse(state, path, f"it cannot be read: {error.strerror}")
@@ -246,128 +321,40 @@ class Collector:
         self._feeder.wake(before)
         return before
 
-    def _where_to_begin(self, state: EntryFiles, path: bytes, opened: Opened) -> tuple[int, bytes]:
-        """The offset at which reading begins, and the label of the file."""
-        identity = inode_identity(opened.key.device, opened.key.inode)
-        position = self._book.find(state.entry.service, identity)
-        if position is not None and resume.same_file(position, opened):
-            if position.offset <= opened.size_bytes:
-                return position.offset, position.path
-            self._events.file_truncated(
-                service=state.entry.service, path=path, position=position.offset, size=opened.size_bytes
-            )
-            return 0, position.path
-        if position is not None:
-            self._events.file_replaced(service=state.entry.service, path=path)
-            return 0, path
-        start_at = state.entry.start_at or self.settings.start_at
-        if start_at == "end" and not state.scanned and not state.known_before:
-            return resume.last_line_end(opened), path
-        return 0, path
-
-    def _add(self, state: EntryFiles, path: bytes, label: bytes, opened: Opened, offset: int) -> TailedFile:
-        entry = state.entry
-        file = TailedFile(
-            service=entry.service,
-            log_path=entry.log_path,
-            label=label,
-            path=path,
-            real_path=opened.real_path,
-            key=opened.key,
-            identity=inode_identity(opened.key.device, opened.key.inode),
-            descriptor=opened.descriptor,
-            read_offset=offset,
-            route=self._route(entry, label),
-            render=self._render(entry, label),
-            counts=self._counts_of(entry.service),
-            on_acked=self._on_acked,
-            on_rewind=self._feeder.wake,
-            on_lost=self._lost,
-            last_growth_s=self._clock(),
-        )
-        file.grow_head()
-        before = self._draining.pop((entry.service, opened.key), None)
-        if before is not None and before.is_same_as(file):
-            before.bequeath(file)
-        self.files[entry.service, opened.key] = file
-        state.files[file] = None
-        self._watches.remember(file)
-        self._book.touch(file)
-        self._events.file_found(service=entry.service, path=path, offset=offset, size=opened.size_bytes)
-        return file
-
-    def truncated(self, file: TailedFile, size_bytes: int) -> None:
-        """The file lost bytes that were read: from now on it is another generation, read from its beginning."""
-        self._events.file_truncated(
-            service=file.service, path=file.label, position=file.read_offset, size=size_bytes
-        )
-        state = self.entries.get((file.service, file.log_path))
-        if state is None:
-            return
-        opened = Opened(file.descriptor, file.key, file.real_path, size_bytes)
-        state.files.pop(file, None)
-        file.retired = True  # late acknowledgements of the old bytes must not move the new position
-        self._watches.forget(file)
-        successor = self._add(state, file.path, file.label, opened, 0)
-        if self._generations.is_current(file):
-            self._generations.arrive(successor)
+    def may_read(self, file: TailedFile) -> bool:
+        """Whether the file is certainly no copy, and nothing comes before it. Raises OSError."""
+        state = self._shelf.entry_of(file)
+        if file.beside and state is not None and self._generations.is_current(file):
+            self._missed.look_beside(state, file)
         else:
-            successor.left_path_s = file.left_path_s
-        if self._generations.before(file.service, file.path) is file:
-            self._generations.leave(successor)
-        # Whoever waits for the old bytes waits for what is left of the file.
-        successor.caught_up = file.caught_up
-        self._feeder.wake(successor)
+            file.beside = False  # what its path holds now is another file
+        return not file.may_be_copy or self._no_copy(file)
+
+    def _beside(self, state: EntryFiles, path: bytes) -> None:
+        """A name that the entry does not name came or went beside files that it does."""
+        directory, name = os.path.split(path)
+        for other in original_names(name):
+            file = self._generations.at(state.entry.service, os.path.join(directory, other))
+            if file is not None and file.seen_from_start and rotated_name(name, other):
+                file.beside = True
+                self._feeder.wake(file)
 
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""
         self._events.file_closed(
             service=file.service, path=file.label, reason="it was rotated away and is done"
         )
-        self._drop(file)
+        self._shelf.drop(file)
+        if file.unpacked:
+            self._book.forget(file.service, file.identity)
 
-    def _drop(self, file: TailedFile) -> None:
-        self.files.pop((file.service, file.key), None)
-        state = self.entries.get((file.service, file.log_path))
-        if state is not None:
-            state.files.pop(file, None)
-        self._generations.drop(file)
-        if file.acks.pending:
-            self._draining[file.service, file.key] = file
-        self._watches.forget(file)
-        self._feeder.release(file)
-        file.close()
-
-    def _find_renamed(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
-        """At the first look: what was read before and has been renamed since is read to its end first."""
-        here = {key for path in paths if (key := self._safe_key(path)) is not None}
-        positions = self._book.of_entry(*state.entry.id)
-        for renamed in resume.find_renamed(positions, here, self.settings.refusal):
-            label = renamed.position.path
-            file = self._add(state, renamed.path, label, renamed.opened, renamed.position.offset)
-            file.predecessor = self._generations.before(file.service, label)
-            file.left_path_s = self._clock()
-            file.path = label  # the next generation of that path comes after it
-            self._generations.leave(file)
-            self._feeder.wake(file)
-
-    def _route(self, entry: Entry, label: bytes) -> Route:
-        return Route(entry.topic, zlib.crc32(os.fsencode(self.settings.host_id) + b"\0" + label))
-
-    def _render(self, entry: Entry, label: bytes) -> Render:
-        return Render(
-            self.settings.host_id,
-            entry.service,
-            label,
-            entry.format,
-            entry.headers,
-            entry.key,
-            self._encode_headers,
-        )
-
-    def _refuse(self, state: EntryFiles, path: bytes, reason: str) -> None:
-        if state.refused.get(path) != reason:
-            state.refused[path] = reason
+    def _refuse(self, state: EntryFiles, path: bytes, reason: str, *, compressed: bool = False) -> None:
+        if state.refused.get(path) == reason:
+            return
+        state.refused[path] = reason
+        if compressed:
+            self._events.file_compressed(service=state.entry.service, path=path)
+        else:
             self._events.file_refused(service=state.entry.service, path=path, reason=reason)
 
     @staticmethod
@@ -377,22 +364,21 @@ class Collector:
         except OSError:
             return None
 
-    def _lost(self, file: TailedFile, lost_bytes: int) -> None:
-        reason = "truncated before it was sent"
-        self._events.bytes_lost(service=file.service, path=file.label, lost_bytes=lost_bytes, reason=reason)
-
-    def _on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
-        if lines:
-            self._events.lines_acked(service=file.service, lines=lines, bytes_=bytes_)
-        if file.closed and not file.acks.pending and self._draining.get((file.service, file.key)) is file:
-            del self._draining[file.service, file.key]
-        successor = self.files.get((file.service, file.key))
-        # A file that was dropped and is read again, however often, has its position noted by its last heir.
-        if not file.retired and (successor is None or successor is file.holder):
-            self._book.touch(file.holder)
+    def _written(self, file: TailedFile) -> None:
+        if file.tailing and file.head.size_bytes < HEAD_BYTES:
+            # It may wait for long, and be emptied meanwhile: by its head its copy will be known.
+            try:
+                file.grow_head()
+            except OSError:
+                return  # whoever reads it will tell
+        self._feeder.wake(file)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""
         state = self.entries.get((file.service, file.log_path))
         if state is not None and file.left_path_s is None:
             self._check(state, file.path)
+
+
+def _pattern(entry: Entry) -> Pattern:
+    return Pattern(os.fsencode(entry.log_path), tuple(map(os.fsencode, entry.exclude)))

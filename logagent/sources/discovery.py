@@ -1,81 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
 """A path or glob becomes paths that exist, and the directories in which a change would matter. Works on bytes."""
 
+import heapq
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
-MAX_DEPTH = 16
-"""How deep `**` goes."""
+from logagent.sources.globs import MAX_DEPTH, Place, Route, is_magic, name_pattern, parts_of
 
-_MAGIC = re.compile(rb"[*?\[]")
-_TOKEN = re.compile(rb"\[[!^]?(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
-"""A set like [a-z], [!0-9] or []x], or a single byte."""
+MAX_DIRECTORIES = 10_000
+"""So many directories are looked into for one pattern. Each of them costs a watch, and its names a look per sweep."""
+
+MAX_PATHS = 100_000
+"""So many paths are taken for one pattern."""
+
+SORTED_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """An absolute path or glob. `*`, `?` and `[…]` match within a name, `**` any number of directories."""
+    """An absolute path or glob. `*`, `?` and `[…]` match within a name, `**` up to `MAX_DEPTH` directories.
+
+    What `excludes` name (globs like that, or of bare names for whatever has such a name below `base`) it does not;
+    there, `**` goes as deep as it likes.
+    """
 
     path: bytes
+    excludes: tuple[bytes, ...] = ()
 
     @cached_property
     def parts(self) -> tuple[bytes, ...]:
         """The names of the path."""
-        return tuple(part for part in self.path.split(b"/") if part)
+        return parts_of(self.path)
 
     @cached_property
     def base(self) -> bytes:
         """The directory down to which the path has no wildcard."""
-        fixed: list[bytes] = []
-        for part in self.parts[:-1]:
-            if _MAGIC.search(part):
-                break
-            fixed.append(part)
-        return b"/" + b"/".join(fixed)
+        return b"/" + b"/".join(self.parts[: self.base_depth])
+
+    @cached_property
+    def base_depth(self) -> int:
+        """How many names `base` has."""
+        magic = (number for number, part in enumerate(self.parts[:-1]) if is_magic(part))
+        return next(magic, max(0, len(self.parts) - 1))
 
     @cached_property
     def literal(self) -> bool:
         """Whether it names just one path."""
-        return not any(_MAGIC.search(part) for part in self.parts)
+        return not any(map(is_magic, self.parts))
 
     @cached_property
-    def _regex(self) -> re.Pattern[bytes]:
-        pieces = []
-        for number, part in enumerate(self.parts, 1):
-            if part == b"**":
-                pieces.append(rb"(?:/[^/]+)" + (b"+" if number == len(self.parts) else b"*"))
-            elif _MAGIC.search(part):
-                pieces.append((b"/" if part.startswith(b".") else rb"/(?!\.)") + _name_regex(part).pattern)
-            else:
-                pieces.append(b"/" + re.escape(part))
-        return re.compile(b"".join(pieces) + rb"\Z", re.DOTALL)
+    def route(self) -> Route:
+        """How one gets from name to name."""
+        return Route(self.parts, deepest=MAX_DEPTH)
+
+    @cached_property
+    def _one_path(self) -> bytes | None:
+        return b"/" + b"/".join(self.parts) if self.literal else None
+
+    @cached_property
+    def _excluded_names(self) -> re.Pattern[bytes] | None:
+        names = [name_pattern(exclude).pattern for exclude in self.excludes if b"/" not in exclude]
+        return re.compile(b"|".join(names), re.DOTALL) if names else None
+
+    @cached_property
+    def _excluded_routes(self) -> tuple[Route, ...]:
+        return tuple(Route(parts_of(exclude), hidden=True) for exclude in self.excludes if b"/" in exclude)
+
+    def excludes_path(self, path: bytes) -> bool:
+        """Whether the path, or a directory above it, is excluded."""
+        if not self.excludes:
+            return False
+        names = _names(path)
+        bare, depth = self._excluded_names, self.base_depth
+        if (
+            bare is not None
+            and names[:depth] == list(self.parts[:depth])
+            and any(map(bare.match, names[depth:]))
+        ):
+            return True
+        return any(route.names(names, below=True) for route in self._excluded_routes)
 
     def matches(self, path: bytes) -> bool:
         """Whether the path is one that this pattern names."""
-        return self._regex.match(path) is not None or path == self.path
+        if self._one_path is not None:
+            named = path == self._one_path
+        else:
+            named = path.startswith(self.base) and self.route.names(_names(path), below=False)
+        return (named or path == self.path) and not self.excludes_path(path)
 
 
 @dataclass(slots=True)
 class Found:
-    """What a scan saw: matching paths (files of any kind), the directories looked into, and those that could not be."""
+    """What a scan saw: matching paths (files of any kind) in order, the directories looked into, those that could not
+    be, and whether there is more than is looked at (`limit`: a sentence, or empty).
+    """
 
-    paths: list[bytes]
-    directories: set[bytes]
-    unreadable: dict[bytes, str]
+    pattern: Pattern
+    paths: list[bytes] = field(default_factory=list)
+    named: set[bytes] = field(default_factory=set)
+    """As `paths`, to ask for."""
+
+    directories: set[bytes] = field(default_factory=set)
+    unreadable: dict[bytes, str] = field(default_factory=dict)
+    limit: str = ""
+
+    def take(self, path: bytes) -> None:
+        """The pattern names this path."""
+        if len(self.named) >= MAX_PATHS:
+            self.limit = f"it names more than {MAX_PATHS:,} files; the others are not read"
+        else:
+            self.named.add(path)
 
 
 def scan(pattern: Pattern) -> Found:
-    """Look for everything that the pattern names. Never raises for what lies on the disk."""
-    found = Found([], set(), {})
-    depth = len([part for part in pattern.base.split(b"/") if part])
-    _walk(pattern.base, pattern.parts[depth:], found, MAX_DEPTH)
-    if os.path.lexists(pattern.path):
-        found.paths.append(pattern.path)  # its name has characters that also make globs
+    """Look for everything that the pattern names, at one go. Never raises for what lies on the disk."""
+    steps = search(pattern)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def search(pattern: Pattern) -> Generator[None, None, Found]:
+    """As `scan`, in steps of a few system calls and at most a name each; it may be given up after any of them.
+
+    Every directory is looked into once, however many ways through the pattern lead there; those further up first.
+    """
+    found = Found(pattern)
+    waiting = deque([(pattern.base, pattern.base_depth, pattern.route.place([pattern.base_depth]))])
+    if pattern.excludes_path(pattern.base) or not pattern.parts:
+        waiting.clear()
+    while waiting:
+        directory, level, here = waiting.popleft()
+        found.directories.add(directory)
+        yield
+        below: dict[bytes, set[int]] = {}
+        yield from _look_into(directory, level, here, found, below)
+        for path, numbers in below.items():
+            if len(found.directories) + len(waiting) >= MAX_DIRECTORIES:
+                found.limit = (
+                    f"it leads into more than {MAX_DIRECTORIES:,} directories; the others are not looked into"
+                )
+                break
+            waiting.append((path, level + 1, pattern.route.place(numbers)))
+    if os.path.lexists(pattern.path) and not pattern.excludes_path(pattern.path):
+        found.take(pattern.path)  # its name has characters that also make globs
         found.directories.add(os.path.dirname(pattern.path))
-    found.paths = sorted(set(found.paths))
+    yield from _put_in_order(found)
     return found
 
 
@@ -86,78 +162,92 @@ def nearest_directory(path: bytes) -> bytes:
     return path
 
 
-def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:
-    found.directories.add(directory)
-    head, rest = parts[0], parts[1:]
-    if head == b"**":
-        _walk_any_depth(directory, parts, found, depth)
-    elif _MAGIC.search(head):
-        name = _name_regex(head)
-        for entry in _entries(directory, found):
-            hidden = entry.name.startswith(b".") and not head.startswith(b".")
-            if not hidden and name.fullmatch(entry.name):
-                _take(entry.path, rest, found, depth)
-    elif _exists(directory, head, found):
-        _take(os.path.join(directory, head), rest, found, depth)
-
-
-def _exists(directory: bytes, name: bytes, found: Found) -> bool:
+def _look_into(
+    directory: bytes, level: int, here: Place, found: Found, below: dict[bytes, set[int]]
+) -> Iterator[None]:
+    """Take what is named in one directory, and put where to go on into `below`."""
+    route = found.pattern.route
     try:
-        os.lstat(os.path.join(directory, name))
+        for number in route.literals(here):
+            path = os.path.join(directory, route.parts[number])
+            if not found.pattern.excludes_path(path) and _exists(path):
+                _go_on(path, partial(os.path.isdir, path), [number + 1], found, below)
+            yield
+        if route.wild(here):
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    _look_at(entry, level, here, found, below)
+                    yield
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return
     except OSError as error:
         found.unreadable[directory] = str(error.strerror)
+
+
+def _look_at(
+    entry: "os.DirEntry[bytes]", level: int, here: Place, found: Found, below: dict[bytes, set[int]]
+) -> None:
+    route = found.pattern.route
+    further, deeper = route.after(here, entry.name), route.deeper(here, level)
+    # Excluded directories are not even looked into.
+    if not (further or deeper) or found.pattern.excludes_path(entry.path):
+        return
+    _go_on(entry.path, partial(_is_dir, entry), further, found, below)
+    if deeper:
+        # Links are not followed: one to a parent would be walked for ever.
+        if entry.is_dir(follow_symlinks=False):
+            _remember(below, entry.path, deeper)
+        elif route.end - 1 in deeper:
+            found.take(entry.path)
+
+
+def _go_on(
+    path: bytes, is_dir: Callable[[], bool], numbers: list[int], found: Found, below: dict[bytes, set[int]]
+) -> None:
+    """A part without `**` matches this path: it is named, or perhaps something below it is."""
+    end = found.pattern.route.end
+    if end in numbers:
+        found.take(path)
+    before_end = [number for number in numbers if number != end]
+    if before_end and is_dir():
+        _remember(below, path, before_end)
+
+
+def _remember(below: dict[bytes, set[int]], path: bytes, numbers: list[int]) -> None:
+    if path in below or len(below) <= MAX_DIRECTORIES:
+        below.setdefault(path, set()).update(numbers)
+
+
+def _is_dir(entry: "os.DirEntry[bytes]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link in a circle, or to where nobody may look
+
+
+def _exists(path: bytes) -> bool:
+    """Raises OSError if that cannot be seen."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
-def _walk_any_depth(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:
-    rest = parts[1:]
-    if rest:
-        _walk(directory, rest, found, depth)
-    if depth == 0:
+def _put_in_order(found: Found) -> Iterator[None]:
+    """Sorting as many paths as there may be takes too long for one step."""
+    paths = list(found.named)
+    runs = []
+    for begin in range(0, len(paths), SORTED_AT_ONCE):
+        runs.append(sorted(paths[begin : begin + SORTED_AT_ONCE]))
+        yield
+    if len(runs) == 1:
+        found.paths = runs[0]
         return
-    for entry in _entries(directory, found):
-        # Links are not followed: one to a parent would be walked for ever.
-        if entry.is_dir(follow_symlinks=False):
-            _walk(entry.path, parts, found, depth - 1)
-        elif not rest:
-            found.paths.append(entry.path)
-
-
-def _take(path: bytes, rest: tuple[bytes, ...], found: Found, depth: int) -> None:
-    if not rest:
+    for path in heapq.merge(*runs):
         found.paths.append(path)
-    elif os.path.isdir(path):
-        _walk(path, rest, found, depth)
+        yield
 
 
-def _entries(directory: bytes, found: Found) -> Iterator["os.DirEntry[bytes]"]:
-    try:
-        with os.scandir(directory) as entries:
-            yield from entries
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        found.unreadable[directory] = str(error.strerror)
-
-
-def _name_regex(part: bytes) -> re.Pattern[bytes]:
-    """One name with wildcards. Nothing in it matches a slash: the regex of a whole path is put together from these."""
-    try:
-        return re.compile(b"".join(_translated(token) for token in _TOKEN.findall(part)), re.DOTALL)
-    except re.error:
-        return re.compile(re.escape(part))  # a set that makes no sense, like [z-a], stands for itself
-
-
-def _translated(token: bytes) -> bytes:
-    if token == b"*":
-        return b"[^/]*"
-    if token == b"?":
-        return b"[^/]"
-    if len(token) > 1 and token.startswith(b"["):
-        inverted = token[1:2] in (b"!", b"^")
-        members = token[1 + inverted : -1].replace(b"\\", rb"\\").replace(b"[", rb"\[").replace(b"]", rb"\]")
-        return b"(?!/)[" + (b"^" if inverted else b"") + members.replace(b"^", rb"\^") + b"]"
-    return re.escape(token)
+def _names(path: bytes) -> list[bytes]:
+    return [name for name in path.split(b"/") if name]

@@ -28,6 +28,7 @@ class Feeder:
         self._spawner = spawner
         self._dirty: dict[TailedFile, None] = {}
         self._wake = Event()
+        tailer.deadlines.on_sooner = self._wake.set
         self._stopped = False
 
     def wake(self, file: TailedFile) -> None:
@@ -40,8 +41,10 @@ class Feeder:
     def run(self) -> None:
         """The greenlet of the rounds."""
         while True:
-            self._wake.wait()
+            self._wake.wait(timeout=self._tailer.deadlines.wait_s())
             self._wake.clear()
+            for file in self._tailer.deadlines.passed():
+                self.wake(file)
             files, self._dirty = self._dirty, {}
             for file in self._tailer.sip(files):
                 if not (file.tailing or file.closed or file.retired or self._stopped):

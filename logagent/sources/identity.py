@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 HEAD_BYTES = 1024
 
+TAIL_BYTES = 32
+"""So many bytes before an offset prove that the file up to there is the one that was read."""
+
 INODE_KIND = "inode"
+HANDLE_KIND = "handle"
+
+
+def digest(data: bytes) -> bytes:
+    """The hash under which bytes of a file are stored."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +29,91 @@ class Head:
     def of(data: bytes) -> "Head":
         """The head of a file that begins with `data`."""
         data = data[:HEAD_BYTES]
-        return Head(len(data), hashlib.blake2b(data, digest_size=16).digest())
+        return Head(len(data), digest(data))
 
     def fits(self, data: bytes) -> bool:
         """Whether a file that begins with `data` has grown out of this one."""
         return len(data) >= self.size_bytes and Head.of(data[: self.size_bytes]) == self
 
 
+_START_SIZES = (16, 32, 64, 128, 256, 512)
+_START_BYTES = 8
+
+
+def starts(data: bytes) -> bytes:
+    """Short hashes of the first bytes of a file, of more and more of them: by these a file is known that has less than
+    a whole head.
+    """
+    return b"".join(digest(data[:size])[:_START_BYTES] for size in _START_SIZES if size <= len(data))
+
+
+def starts_alike(known: bytes, data: bytes) -> bool:
+    """Whether a file that begins with `data` begins like the one of `known`, as far as can be told."""
+    compared = min(len(known), len(starts(data)))
+    return compared > 0 and starts(data)[:compared] == known[:compared]
+
+
 def inode_identity(device: int, inode: int) -> str:
-    """The text under which a file's position is stored."""
+    """The text under which the position of a file without a handle is stored."""
     return f"{INODE_KIND}:{device}:{inode}"
+
+
+def handle_identity(file_system: int, kind: int, data: bytes) -> str:
+    """The text under which the position of a file with a handle is stored."""
+    return f"{HANDLE_KIND}:{file_system:x}:{kind}:{data.hex()}"
+
+
+def handle_parts(identity: str) -> tuple[int, int, bytes] | None:
+    """What `handle_identity` was made of; None for an identity of another kind."""
+    kind, _, rest = identity.partition(":")
+    if kind != HANDLE_KIND:
+        return None
+    file_system, handle_kind, data = rest.split(":")
+    return int(file_system, 16), int(handle_kind), bytes.fromhex(data)
+
+
+def without_place(identity: str) -> str:
+    """The identity without its file system or device, of which the number may change when the machine boots."""
+    kind, _, rest = identity.partition(":")
+    return f"{kind}:{rest.partition(':')[2]}"
+
+
+class Tails:
+    """What stood before some offsets of a file when it was handed on, from the position to the end of what was read.
+
+    Every read is compared with the newest one: if the file was emptied and grew again past the offset, other bytes
+    stand there. Sparse, because thousands of pieces of one file may be on their way.
+    """
+
+    __slots__ = ("_known",)
+
+    SPACING_BYTES = 16 * 1024
+
+    def __init__(self, offset: int, tail: bytes) -> None:
+        self._known = [(offset, tail[-TAIL_BYTES:])]
+
+    @property
+    def newest(self) -> tuple[int, bytes]:
+        """The offset furthest on, and the bytes before it."""
+        return self._known[-1]
+
+    def add(self, offset: int, tail: bytes, acked_offset: int) -> None:
+        """`tail` ends at `offset`, up to where the file was handed on; nothing before `acked_offset` is asked again."""
+        known = self._known
+        while len(known) > 1 and known[1][0] <= acked_offset:
+            del known[0]
+        if len(known) > 1 and offset - known[-2][0] < self.SPACING_BYTES:
+            del known[-1]
+        known.append((offset, tail))
+
+    def back_to(self, offset: int) -> None:
+        """What was handed on from `offset` on will be read again."""
+        while len(self._known) > 1 and self._known[-1][0] > offset:
+            self._known.pop()
+
+    def at(self, offset: int) -> bytes | None:
+        """The bytes before `offset`; None when they are not known."""
+        for known, tail in reversed(self._known):
+            if known <= offset:
+                return tail if known == offset and len(tail) == min(offset, TAIL_BYTES) else None
+        return None

@@ -6,7 +6,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from logagent.errors import FileRefused
+from logagent.errors import FileCompressed, FileRefused
+from logagent.sources import compressed
+from logagent.sources.handles import handle_of
+from logagent.sources.identity import handle_identity, inode_identity
 from logagent.sources.rotation import FileKey
 
 _KINDS = {
@@ -20,10 +23,11 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A descriptor for reading, the file it is, and where it really lies."""
+    """A descriptor for reading, the file it is, and where it really lies. `identity` is how it is stored."""
 
     descriptor: int
     key: FileKey
+    identity: str
     real_path: bytes
     size_bytes: int
 
@@ -33,7 +37,8 @@ Refusal = Callable[[str], str | None]
 
 
 def open_log(path: bytes, refusal: Refusal) -> Opened:
-    """Open a regular file for reading. Raises FileRefused with the reason; FileNotFoundError when nothing is there.
+    """Open a regular file for reading. Raises FileRefused with the reason, FileCompressed if that is the reason;
+    FileNotFoundError when nothing is there.
 
     The path is opened as a mere handle first (O_PATH reads nothing, cannot hang on a FIFO, wakes no device); type and
     place are judged on it, and then the very same file is opened for reading through /proc/self/fd.
@@ -60,7 +65,16 @@ def open_log(path: bytes, refusal: Refusal) -> Opened:
             raise FileRefused(_sentence(error)) from error
     finally:
         os.close(handle)
-    return Opened(descriptor, FileKey(status.st_dev, status.st_ino), real_path, status.st_size)
+    try:
+        packed = compressed.is_compressed(path, os.pread(descriptor, compressed.LOOK_BYTES, 0))
+    except OSError as error:
+        os.close(descriptor)
+        raise FileRefused(f"it cannot be read: {error.strerror}") from error
+    if packed:
+        os.close(descriptor)
+        raise FileCompressed(compressed.REFUSED)
+    key = FileKey(status.st_dev, status.st_ino)
+    return Opened(descriptor, key, _identity(descriptor, key), real_path, status.st_size)
 
 
 def key_of(path: bytes) -> FileKey | None:
@@ -70,6 +84,13 @@ def key_of(path: bytes) -> FileKey | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return FileKey(status.st_dev, status.st_ino)
+
+
+def _identity(descriptor: int, key: FileKey) -> str:
+    handle = handle_of(descriptor)
+    if handle is None:
+        return inode_identity(key.device, key.inode)
+    return handle_identity(handle.file_system, handle.kind, handle.data)
 
 
 def _sentence(error: OSError) -> str:

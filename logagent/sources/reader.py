@@ -4,13 +4,10 @@
 from itertools import accumulate
 
 from logagent.pipeline.chunk import Chunk
+from logagent.sources.encodings import cut
 
 READ_BYTES = 256 * 1024
 """One read. Larger ones fall out of the processor's caches."""
-
-_UTF8_CONTINUATION = 0x80
-_UTF8_LEAD_MASK = 0xC0
-_UTF8_LONGEST = 4
 
 
 def parse(data: bytes, start_offset: int, max_line_bytes: int) -> Chunk:
@@ -31,38 +28,6 @@ def parse(data: bytes, start_offset: int, max_line_bytes: int) -> Chunk:
     return _tidy(values, start_offset, end_offset, max_line_bytes)
 
 
-def parse_closed(data: bytes, start_offset: int, max_line_bytes: int) -> Chunk:
-    """Like `parse` for a file to which nothing will be added: what follows the last newline is a line too."""
-    if not data or data.endswith(b"\n"):
-        return parse(data, start_offset, max_line_bytes)
-    whole = parse(data + b"\n", start_offset, max_line_bytes)
-    # Explicit starts, because the last line has no newline and nothing may be derived from its length.
-    return Chunk(
-        start_offset,
-        start_offset + len(data),
-        whole.values,
-        whole.line_starts(),
-        whole.cuts,
-    )
-
-
-def oversize(head: bytes, start_offset: int, end_offset: int, max_line_bytes: int) -> Chunk:
-    """The chunk of one line of `[start_offset, end_offset)`, newline included, of which only the beginning was kept."""
-    value = cut(head, max_line_bytes)
-    cut_bytes = end_offset - start_offset - 1 - len(value)
-    return Chunk(start_offset, end_offset, [value], [start_offset], ((0, cut_bytes),))
-
-
-def cut(line: bytes, max_line_bytes: int) -> bytes:
-    """The first `max_line_bytes`, or up to three fewer so that no UTF-8 character is cut in two."""
-    if len(line) <= max_line_bytes:
-        return line
-    for shorter in range(min(_UTF8_LONGEST, max_line_bytes)):
-        if line[max_line_bytes - shorter] & _UTF8_LEAD_MASK != _UTF8_CONTINUATION:
-            return line[: max_line_bytes - shorter]
-    return line[:max_line_bytes]
-
-
 def _tidy(values: list[bytes], start_offset: int, end_offset: int, max_line_bytes: int) -> Chunk:
     """The slow way, for chunks with carriage returns, blank lines or long lines."""
     kept: list[bytes] = []
@@ -72,12 +37,11 @@ def _tidy(values: list[bytes], start_offset: int, end_offset: int, max_line_byte
         values, accumulate((len(v) + 1 for v in values), initial=start_offset), strict=False
     ):
         line = value.removesuffix(b"\r")
-        if not line or line.isspace():
-            continue
-        if len(line) > max_line_bytes:
-            short = cut(line, max_line_bytes)
+        short = cut(line, max_line_bytes)
+        if not short or short.isspace():
+            continue  # of a long line, too, no more than this is looked at
+        if len(short) < len(line):
             cuts.append((len(kept), len(line) - len(short)))
-            line = short
-        kept.append(line)
+        kept.append(short)
         starts.append(start)
     return Chunk(start_offset, end_offset, kept, starts, tuple(cuts))

@@ -28,6 +28,64 @@ def fate(held: FileKey, at_path: FileKey | None) -> Fate:
     return Fate.SAME if at_path == held else Fate.ROTATED
 
 
+class Known(enum.Enum):
+    """What a file is, compared with a stored position of its identity."""
+
+    SAME = "it goes on from the position"
+    TRUNCATED = "it was emptied and written again"
+    REPLACED = "it is another file under a number that is used again"
+    SHRUNK = "it lost its end when the machine went down"
+
+
+def known(
+    *, by_handle: bool, head_fits: bool, reaches: bool, marker_fits: bool | None, same_boot: bool
+) -> Known:
+    """What the file is. `reaches`: it is as long as the position; `marker_fits`: None when no marker was stored.
+
+    A handle is never used again, so a file with it that begins differently is the same file, written anew.
+    """
+    if not head_fits:
+        return Known.TRUNCATED if by_handle else Known.REPLACED
+    if reaches and marker_fits is not False:
+        return Known.SAME
+    return Known.TRUNCATED if same_boot else Known.SHRUNK
+
+
+class CopyFate(enum.Enum):
+    """What a new file is that begins like one that is being read."""
+
+    HELD = "it may become a copy of it"
+    COMPLETE = "the other one was emptied: it is its copy"
+    OWN = "it is a file of its own"
+
+
+def copy_fate(*, same: bool, original_intact: bool, waited_s: float, copy_wait_s: float) -> CopyFate:
+    """`same`: the original has all its bytes, as far as was looked; `waited_s`: since it last grew."""
+    if not original_intact:
+        return CopyFate.COMPLETE
+    if not same or waited_s >= copy_wait_s:
+        return CopyFate.OWN
+    return CopyFate.HELD
+
+
+class Kinship(enum.Enum):
+    """What a file beside an emptied one is to it."""
+
+    REST = "it has all that was read of it, and perhaps more"
+    DONE = "it is a copy, and all of it was read in the original"
+    OTHER = "it has nothing to do with it"
+
+
+def kinship(*, begins_alike: bool, reaches: bool, marker_fits: bool) -> Kinship:
+    """`reaches`: it is as long as what was read of the emptied file; `marker_fits`: the last of that stands in it.
+
+    Lines that were written after the copy was made, and read before the original was emptied, make a copy too short.
+    """
+    if not begins_alike or (reaches and not marker_fits):
+        return Kinship.OTHER
+    return Kinship.REST if reaches else Kinship.DONE
+
+
 def truncated(position: int, size_bytes: int) -> bool:
     """Whether the file lost bytes that had been read."""
     return size_bytes < position

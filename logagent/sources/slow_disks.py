@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds out which disks let a reader wait, so that they are read in threads and never hold the event loop."""
 
-import os
 import resource
 from collections.abc import Callable
+from typing import TypeVar
 
 from logagent.clock import MonotonicClock
+
+Result = TypeVar("Result")
 
 SLOW_READ_S = 0.02
 SUSPECT_S = 10.0
@@ -34,12 +36,12 @@ class SlowDisks:
         """Whether files of this device should be read in a thread."""
         return bool(self._slow_until_s) and self._slow_until_s.get(device, 0.0) > self._clock()
 
-    def pread(self, device: int, descriptor: int, count: int, offset: int) -> bytes:
-        """`os.pread` with a watch on the time it takes."""
+    def timed(self, device: int, read: Callable[..., Result], *args: int | bool) -> Result:
+        """What `read(*args)` gives, with a watch on the time it takes."""
         begun_s = self._clock()
         suspect = bool(self._suspect_until_s) and self._suspect_until_s.get(device, 0.0) > begun_s
         switches = self._switches() if suspect else 0
-        data = os.pread(descriptor, count, offset)
+        data = read(*args)
         if self._clock() - begun_s > SLOW_READ_S:
             if suspect and self._switches() > switches:
                 self._slow_until_s[device] = begun_s + SLOW_FOR_S

@@ -9,6 +9,7 @@ from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.sources import discovery
 from logagent.sources.discovery import Pattern
+from logagent.sources.ignored import Ignored
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watcher import Watcher
 
@@ -25,6 +26,9 @@ class EntryFiles:
     rescan_planned: bool = False
     missing_told: bool = False
     refused: dict[bytes, str] = field(default_factory=dict)
+    ignored: dict[bytes, Ignored] = field(default_factory=dict)
+    """Files that are too old to be read, as they were when they were first seen."""
+
     directories: set[bytes] = field(default_factory=set)
     files: dict[TailedFile, None] = field(default_factory=dict)
 
@@ -38,8 +42,8 @@ class Watches:
     """Which directories are watched for whom, and which files are known under which real names.
 
     `on_modified(file)`: it was written. `on_name(file)`: its real name came, went or changed. `on_path(entry, path)`: a
-    path that the entry names came, went or changed. `on_rescan(entry)`: directories changed. `on_overflow()`: events
-    were lost.
+    path that the entry names came, went or changed. `on_beside(entry, path)`: another one in a directory of the entry
+    did. `on_rescan(entry)`: directories changed. `on_overflow()`: events were lost.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Watches:
         on_modified: Callable[[TailedFile], None],
         on_name: Callable[[TailedFile], None],
         on_path: Callable[[EntryFiles, bytes], None],
+        on_beside: Callable[[EntryFiles, bytes], None],
         on_rescan: Callable[[EntryFiles], None],
         on_overflow: Callable[[], None],
         events: Events,
@@ -57,6 +62,7 @@ class Watches:
         self._on_modified = on_modified
         self._on_name = on_name
         self._on_path = on_path
+        self._on_beside = on_beside
         self._on_rescan = on_rescan
         self._events = events
         self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
@@ -130,6 +136,11 @@ class Watches:
     def _modified(self, directory: bytes, name: bytes) -> None:
         for file in self._names.get((directory, name), ()):
             self._on_modified(file)
+        if (directory, name) in self._names:
+            return
+        for spelled, state in list(self._users.get(directory, ())):
+            if state.ignored and os.path.join(spelled, name) in state.ignored:
+                self._on_path(state, os.path.join(spelled, name))
 
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
         if moved and os.path.join(directory, name) in self._users:
@@ -140,6 +151,8 @@ class Watches:
             path = os.path.join(spelled, name)
             if state.pattern.matches(path):
                 self._on_path(state, path)
+            elif moved:
+                self._on_beside(state, path)
             if state.pattern.base.startswith(path) or (not state.pattern.literal and os.path.isdir(path)):
                 self._on_rescan(state)
 

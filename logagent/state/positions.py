@@ -3,44 +3,27 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
 import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from logagent import clock
 from logagent.backoff import Backoff
-from logagent.errors import StateError
+from logagent.clock import WallClock
+from logagent.errors import StateAnew, StateError
 from logagent.ops.events import Events
 from logagent.spawn import in_thread
+from logagent.state.changes import Changes, FileId, Mark, Position, mark_due
+
+__all__ = ["Mark", "Position", "PositionBook", "Positioned"]
 
 SAVE_EVERY_S = 0.5
 """So that with the time of writing a position is on disk within a second."""
 
 AGAIN = Backoff(first_s=1.0, limit_s=10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Everything of a file before `offset` is acknowledged.
-
-    `identity` is opaque text with a kind in front; `path` the label of the file (bytes as on disk); `log_path` the
-    entry through which it was found; `head_bytes` and `head_digest` describe how the file begins.
-    """
-
-    service: str
-    identity: str
-    log_path: str
-    path: bytes
-    offset: int
-    head_bytes: int
-    head_digest: bytes
-
-    @property
-    def id(self) -> tuple[str, str]:
-        """What there is one position of."""
-        return self.service, self.identity
 
 
 class Positioned(Protocol):
@@ -53,21 +36,45 @@ class Positioned(Protocol):
         """Where it is now."""
 
 
+def _no_marks(_service: str, _identity: str) -> list[Mark]:
+    return []
+
+
 class PositionBook:
-    """All positions; changes are written in one transaction, in a thread, at most every half second."""
+    """All positions; changes are written in one transaction, in a thread, at most every half second.
+
+    `incomplete` says that positions were lost: then no entry is one that nobody knew before. `failure` is why they
+    cannot be written, empty while they can.
+    """
 
     def __init__(
-        self, positions: list[Position], write: Callable[[list[Position]], None], events: Events
+        self,
+        positions: list[Position],
+        write: Callable[[Changes], None],
+        events: Events,
+        *,
+        load_marks: Callable[[str, str], list[Mark]] = _no_marks,
+        incomplete: bool = False,
+        failure: str = "",
+        wall: WallClock = clock.wall,
     ) -> None:
         self._positions = {position.id: position for position in positions}
         self._entries = {(position.service, position.log_path) for position in positions}
         self._write = write
         self._events = events
-        self._changed: dict[tuple[str, str], Position] = {}
+        self._load_marks = load_marks
+        self._wall = wall
+        self._changes = Changes()
         self._moved: dict[Positioned, None] = {}
+        self._marked: dict[FileId, tuple[int, float]] = {}
+        """Where and when a file got its last mark; those that moved since the start."""
+
         self._wake = Event()
-        self._saving = BoundedSemaphore(1)
-        self.failure = ""
+        self.saving = BoundedSemaphore(1)
+        self._incomplete = incomplete
+        self.failure = failure
+        if failure:
+            self._wake.set()
 
     def find(self, service: str, identity: str) -> Position | None:
         """The position of a file that was seen before."""
@@ -75,13 +82,18 @@ class PositionBook:
         return self._positions.get((service, identity))
 
     def knows_entry(self, service: str, log_path: str) -> bool:
-        """Whether any file was ever found through this entry."""
-        return (service, log_path) in self._entries
+        """Whether any file was, or may have been, found through this entry at some time."""
+        return self._incomplete or (service, log_path) in self._entries
 
     def of_entry(self, service: str, log_path: str) -> list[Position]:
         """The positions of all files ever found through an entry."""
         self._settle()
         return [p for p in self._positions.values() if p.service == service and p.log_path == log_path]
+
+    def all(self) -> list[Position]:
+        """Every position."""
+        self._settle()
+        return list(self._positions.values())
 
     def touch(self, positioned: Positioned) -> None:
         """Its position moved, or it was first seen. It is asked for it when it is saved, not at every move."""
@@ -93,8 +105,49 @@ class PositionBook:
         """A position as it is now."""
         self._positions[position.id] = position
         self._entries.add((position.service, position.log_path))
-        self._changed[position.id] = position
+        self._changes.note(position)
         self._wake.set()
+
+    def forget(self, service: str, identity: str) -> None:
+        """The file is known no more: neither position nor marks stay."""
+        self._settle()
+        self._positions.pop((service, identity), None)
+        self._marked.pop((service, identity), None)
+        self._changes.forget((service, identity))
+        self._wake.set()
+
+    def move(self, old: FileId, new: FileId) -> None:
+        """The same file has another identity now: its position and its marks go on under it."""
+        self._settle()
+        position = self._positions.pop(old, None)
+        marked = self._marked.pop(old, None)
+        if marked is not None:
+            self._marked[new] = marked
+        self._changes.move(old, new)
+        if position is not None:
+            self.note(replace(position, identity=new[1]))
+        self._wake.set()
+
+    def mark(self, mark: Mark) -> None:
+        """Keep a mark; it is written together with the next positions."""
+        self._changes.mark(mark)
+        self._wake.set()
+
+    def forget_marks(self, service: str, identity: str) -> None:
+        """The file was truncated: its marks are void."""
+        self._marked.pop((service, identity), None)
+        self._changes.unmark((service, identity))
+        self._wake.set()
+
+    def marks_of(self, service: str, identity: str) -> list[Mark]:
+        """The marks of a file by offset, those not written yet too. Looks into the database, in a thread."""
+        file_id = (service, identity)
+        sources = [file_id, *(old for old, new in self._changes.moved.items() if new == file_id)]
+        written = [mark for source in sources for mark in in_thread(self._load_marks, *source)]
+        void = self._changes.unmarked | self._changes.forgotten
+        kept = [replace(mark, identity=identity) for mark in written if mark.id not in void]
+        marks = {mark.offset: mark for mark in [*kept, *self._changes.marks.get(file_id, [])]}
+        return [marks[offset] for offset in sorted(marks)]
 
     def run(self) -> None:
         """The greenlet that saves."""
@@ -106,25 +159,46 @@ class PositionBook:
 
     def save(self) -> bool:
         """Write what changed; False when that failed (it is kept and tried again)."""
-        with self._saving:
+        with self.saving:
             return self._save()
 
     def _settle(self) -> None:
         moved, self._moved = self._moved, {}
         for positioned in moved:
-            self.note(positioned.position())
+            position = positioned.position()
+            self._mark(position)
+            self.note(position)
+
+    def _mark(self, position: Position) -> None:
+        """Prove, now and then, what stands in a file: here, because nothing is done per chunk."""
+        file_id = position.id
+        before = self._positions.get(file_id)
+        if not position.marker_digest or (before is not None and before.offset == position.offset):
+            return
+        now_s = self._wall()
+        last = self._marked.get(file_id)
+        offset, time_s = (0 if before is None else before.offset, now_s) if last is None else last
+        if offset > position.offset:
+            offset = 0  # it was emptied since
+        if mark_due(position.offset - offset, now_s - time_s):
+            self._changes.mark(
+                Mark(position.service, position.identity, position.offset, int(now_s), position.marker_digest)
+            )
+            offset, time_s = position.offset, now_s
+        self._marked[file_id] = offset, time_s
 
     def _save(self) -> bool:
         self._settle()
-        changed, self._changed = self._changed, {}
+        changes, self._changes = self._changes, Changes()
         self._wake.clear()
-        if not changed:
+        if not changes and not self.failure:
             return True
         begun_s = time.monotonic()
         try:
-            in_thread(self._write, list(changed.values()))
+            self._write_all_of(changes)
         except StateError as error:
-            self._changed = changed | self._changed
+            changes.follow(self._changes)
+            self._changes = changes
             self._wake.set()
             self.failure = str(error)
             self._events.positions_failed(error=self.failure)
@@ -132,5 +206,15 @@ class PositionBook:
         if self.failure:
             self.failure = ""
             self._events.positions_back()
-        self._events.positions_saved(rows=len(changed), seconds=time.monotonic() - begun_s)
+        self._events.positions_saved(rows=len(changes.positions), seconds=time.monotonic() - begun_s)
         return True
+
+    def _write_all_of(self, changes: Changes) -> None:
+        try:
+            in_thread(self._write, changes)
+        except StateAnew as anew:
+            if anew.kept_as:
+                self._events.state_recovered(error=anew.error, kept_as=anew.kept_as, source=anew.source)
+            for position in self._positions.values():
+                changes.note(position)
+            in_thread(self._write, changes)

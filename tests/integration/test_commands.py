@@ -16,6 +16,7 @@ from tests.support.kafka import KafkaNode
 def test_a_second_agent_on_the_same_data_dir_is_refused_and_the_first_goes_on(
     kafka_39: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
+    """Case 86."""
     path = tmp_path / "a.log"
     services = {"s": {"log_path": path, "topic": topic}}
     first = agent(kafka_addr=kafka_39.address, services=services)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from logagent.admin.pages import Sources, application
 class Asked:
     """Calls the WSGI application as a server would."""
 
-    def __init__(self, **sources: Callable[[], Any]) -> None:
-        defaults: dict[str, Callable[[], Any]] = {
+    def __init__(self, **sources: Any) -> None:
+        defaults: dict[str, Any] = {
             "status": lambda: {"schema": 1, "path": "/a\udcff"},
             "health": list,
             "ready": list,
@@ -87,3 +86,27 @@ def test_a_source_that_fails_is_500_and_is_told() -> None:
     assert status == "500 Internal Server Error"
     assert b"secret" not in body
     assert [(path, str(error)) for path, error in asked.failures] == [("/metrics", "secret")]
+
+
+def test_explain_takes_the_bytes_of_an_absolute_path() -> None:
+    asked: list[bytes] = []
+
+    def explain(path: bytes) -> dict[str, Any]:
+        asked.append(path)
+        return {"schema": 1}
+
+    told = Asked(explain=explain)
+    status, headers, body = told("/explain", query="path=%2Fl%2Fa%20%FF%26b")
+    assert (status, headers["Content-Type"], body) == ("200 OK", "application/json", b'{"schema": 1}\n')
+    assert asked == [b"/l/a \xff&b"]
+
+
+@pytest.mark.parametrize("query", ["", "path=", "path=relative", "path=%2Fa%00b", "other=%2Fa"])
+def test_explain_without_a_usable_path_is_a_bad_request(query: str) -> None:
+    status, _, body = Asked(explain=pytest.fail)("/explain", query=query)
+    assert status == "400 Bad Request"
+    assert b"/explain?path=PATH" in body
+
+
+def test_where_nothing_is_explained_there_is_no_such_page() -> None:
+    assert Asked()("/explain", query="path=%2Fa")[0] == "404 Not Found"

@@ -85,6 +85,15 @@ def test_absent_keys_have_their_defaults(load: Load) -> None:
     assert ["nothing to read" in warning for warning in loaded.warnings] == [True]
 
 
+@pytest.mark.parametrize(
+    ("text", "of_1000", "shown"),
+    [("5%", 50, "5%"), ("0.5 %", 5, "0.5%"), ("2KiB", 2048, "2KiB"), ("0", 0, "0")],
+)
+def test_free_space_is_a_percentage_or_a_size(load: Load, text: str, of_1000: int, shown: str) -> None:
+    space = load(K + f"[files]\nhold_deleted_min_free = {text}").files.hold_deleted_min_free
+    assert (space.of(1000), str(space)) == (of_1000, shown)
+
+
 def test_every_section_is_read(load: Load, tmp_path: Path) -> None:
     loaded = load(
         "kafka_addr = a, [::1]:9093 ,c.example.:9094\nlog = log/own.log\n"
@@ -152,6 +161,8 @@ def test_every_section_is_read(load: Load, tmp_path: Path) -> None:
         (K + "[etcd]\naccept_empty = true", "expected yes or no"),
         (K + "log = a,b", "log = 'a,b': there is a bare comma in it"),
         (K + "[agent]\nmemory_limit = 63MiB", "out of range; expected a size from 64MiB"),
+        (K + "[files]\nhold_deleted_min_free = 101%", "out of range; expected a percentage from 0% to 100%"),
+        (K + "[files]\nhold_deleted_min_free = five%", "expected a percentage"),
         (K + "[agent]\nmemory_limit = 96MB", "expected a size from 64MiB"),
         (K + "[agent]\nadmin_addr = :9465", "'' is not a host name"),
         (K + "[agent]\nadmin_addr = localhost", "the port is missing"),

@@ -70,6 +70,11 @@ def test_the_report_has_a_row_for_every_key_with_its_origin(load: Load) -> None:
         report.Row("services.web", "headers", "none", "default"),
         report.Row("services.web", "key", "none", "default"),
         report.Row("services.web", "start_at", "end", "default"),
+        report.Row("services.web", "exclude", "", "default"),
+        report.Row("services.web", "ignore_older_s", "", "default"),
+        report.Row("services.web", "encoding", "utf-8", "default"),
+        report.Row("services.web", "multiline_start", "", "default"),
+        report.Row("services.web", "multiline_timeout_s", "5", "default"),
     ]
 
 

@@ -112,6 +112,8 @@ def test_a_legal_topic_is_accepted(topic: str) -> None:
         ("/var/log/agent.log-20260101", "the agent's own log"),
         ("/var/lib/agent/state.db", "the agent's data_dir"),
         ("/var/lib/agent/*/x", "the agent's data_dir"),
+        ("/l/" + "*a" * 12 + "*b", "it has 13 stars; expected at most 10"),
+        ("/**/*/**/*/**/*/**/*/**/*/*", "it has 11 stars; expected at most 10"),
         (7, "expected an absolute file path"),
         (None, "expected an absolute file path"),
     ],
@@ -123,7 +125,17 @@ def test_a_path_that_may_not_be_read_is_refused(path: object, reason: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/etcetera/x", "/var/log/*.log", "/home/x.ssh/y", "/var/log/agent.logs", "/v/a[1-3]?", "/a b/ü"]
+    "path",
+    [
+        "/etcetera/x",
+        "/var/log/*.log",
+        "/home/x.ssh/y",
+        "/var/log/agent.logs",
+        "/v/a[1-3]?",
+        "/a b/ü",
+        "/" + "*a" * 10,
+        "/**/***",
+    ],
 )
 def test_other_paths_are_accepted(path: str) -> None:
     (entry,), faults = check(raw(log_path=path))

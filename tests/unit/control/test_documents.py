@@ -282,7 +282,8 @@ def test_unknown_fields_are_told_once_each_and_ignored() -> None:
         f"{KEY}: entry 1: 'sendrate' is an unknown field and is ignored; did you mean send_rate?",
         (
             f"{KEY}: entry 2: 'x' is an unknown field and is ignored; known here are service, log_path, topic,"
-            " send_rate, format, headers, key, start_at, disabled"
+            " send_rate, format, headers, key, start_at, exclude, ignore_older_s, encoding, multiline_start,"
+            " multiline_timeout_s, disabled"
         ),
     )
     assert "sendrate" not in found.accepted[0]

@@ -40,14 +40,30 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "file_refused": ({**FILE, "reason": "it is a FIFO"}, "it is a FIFO"),
     "file_readable_again": (FILE, "can be read again. It took 0 s."),
     "file_rotated": ({**FILE, "unread_bytes": 5}, "5 unread bytes"),
-    "file_truncated": ({**FILE, "position": 9, "size": 2}, "shrank to 2 bytes after 9"),
+    "file_copied": ({**FILE, "copy": b"/l/a.log.1", "unread_bytes": 7}, "copied to /l/a.log.1 before it was emptied"),
+    "file_compressed": (FILE, "/var/log/a.log is compressed. It is read only as"),
+    "file_truncated": ({**FILE, "position": 9, "size": 2}, "emptied after 9 bytes were read; it has 2 now"),
     "file_closed": ({**FILE, "reason": "it was deleted"}, "it was deleted"),
     "file_replaced": (FILE, "another file"),
     "read_failed": ({**FILE, "error": OSError(5, "Input/output error")}, "Input/output error"),
     "bytes_lost": ({**FILE, "lost_bytes": 5, "reason": "truncated"}, "5 bytes of /var/log/a.log are lost"),
+    "deleted_near_bound": (
+        {"held_bytes": 9, "key": "hold_deleted_bytes", "value": "10"},
+        "hold 9 bytes that are not all delivered. Beyond hold_deleted_bytes = 10 the oldest",
+    ),
+    "deleted_within_bound": ({"key": "hold_deleted_bytes"}, "within hold_deleted_bytes again."),
+    "file_stalled": (
+        {**FILE, "unread_bytes": 5, "stalled_s": 61.0},
+        "nobody read the 5 new bytes of /var/log/a.log for 61 s",
+    ),
+    "file_shrunk": (
+        {**FILE, "position": 9, "size": 7, "offset": 6},
+        "9 bytes of it were delivered, it has 7 now. It is read from byte 6.",
+    ),
     "lines_read": ({"service": "web", "lines": 5, "bytes_": 50}, "read 5 lines, 50 bytes"),
     "lines_acked": ({"service": "web", "lines": 5, "bytes_": 50}, "5 lines, 50 bytes are acknowledged"),
     "lines_cut": ({**FILE, "lines": 5, "cut_bytes": 50}, "lost 50 bytes"),
+    "holes_skipped": ({**FILE, "hole_bytes": 700}, "700 bytes of /var/log/a.log were never written"),
     "rate_limited": ({"service": "web", "wait_s": 0.25}, "waits 0.250 s"),
     "inotify_overflow": ({}, "dropped file events"),
     "inotify_failed": ({"path": b"/var/log", "error": OSError(28, "No space left on device")}, "No space left"),
@@ -92,6 +108,12 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "etcd_cache_back": ({}, "written again"),
     "status_publish_failed": ({"reason": "no permission"}, "no permission"),
     "status_publish_back": ({}, "published in Etcd again"),
+    "state_recovered": (
+        {"error": "no database", "kept_as": "state.db.bad-1", "source": "its copy"}, "no database. It is kept as state"
+    ),
+    "state_copy_failed": ({"error": DENIED}, "Permission denied"),
+    "state_copied": ({}, "written again"),
+    "positions_expired": ({"files": 3, "days": 7.0}, "3 files that are gone for more than 7.0 days"),
 }  # fmt: skip
 
 DECLARED = {declared.name: declared for declared in events.catalogue()}

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,10 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error() -> None:
     with pytest.raises(OSError, match="No space left"):
         append(Path("/dev/full"), RECORD)
+
+
+def test_the_beginning_of_a_line_tells_how_long_the_line_is() -> None:
+    record = replace(RECORD, line_bytes=5_000_000)
+
+    assert json.loads(record.to_json())["line_bytes"] == 5_000_000
+    assert "line_bytes" not in json.loads(RECORD.to_json())

@@ -396,6 +396,24 @@ def test_one_refused_record_goes_to_the_dead_letter_file_and_the_others_to_kafka
     assert rig.sender.memory_bytes == 0
 
 
+def test_a_line_that_is_too_long_goes_to_the_dead_letter_file_in_its_place(rig: Rig) -> None:
+    source, route = Source(), Route("logs", 0)
+    rig.put(source, b"one", route=route)
+    begin = source.acks.end_offset
+
+    rig.sender.bury(
+        route, Segment(source, begin, begin + 1001, [b"x" * 10], starts=[begin]), "too long", 1000
+    )
+
+    rig.until_acked(source)
+    (line,) = rig.dead_letter.read_bytes().splitlines()
+    record = json.loads(line)
+    assert (record["offset"], record["line_bytes"], record["code"]) == (begin, 1000, -1)
+    assert base64.b64decode(record["bytes_b64"]) == b"x" * 10
+    assert rig.cluster.log("logs", 0).values == [b"one"]
+    assert (source.acks.acked_offset, rig.sender.memory_bytes) == (begin + 1001, 0)
+
+
 def test_the_position_waits_until_the_dead_letter_is_on_disk(make_rig: MakeRig, tmp_path: Path) -> None:
     place = tmp_path / "not there yet"
     rig = make_rig(dead_letter=place / "dead-letter.jsonl")

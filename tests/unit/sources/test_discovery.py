@@ -204,3 +204,105 @@ def test_what_a_scan_finds_and_what_matches_are_the_same(
     scanned = {path for path in scan(wanted).paths if not os.path.isdir(path)}
 
     assert scanned == {path for path in all_files if wanted.matches(path)}
+
+
+def steps(pattern: Pattern) -> tuple[int, discovery.Found]:
+    number, search = 0, discovery.search(pattern)
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            return number, end.value
+        number += 1
+
+
+@pytest.mark.parametrize("pattern", [b"/**/x", b"/**/**/x", b"/**/*/**/*/**/x", b"/**", b"/*/*/*/*/*/*"])
+def test_a_directory_is_looked_into_once_however_many_ways_lead_there(tmp_path: Path, pattern: bytes) -> None:
+    touch(tmp_path, *[f"{a}/{b}/{c}/{d}/f".encode() for a in "12" for b in "12" for c in "12" for d in "12"])
+    directories, names = 31, 46
+
+    number, result = steps(Pattern(os.fsencode(tmp_path) + pattern))
+
+    assert len(result.directories) <= directories
+    assert number <= 2 * directories + names + 1
+
+
+def test_so_many_directories_are_looked_into_and_no_more_those_further_up_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "MAX_DIRECTORIES", 4)
+    touch(
+        tmp_path,
+        *[f"{a}/{b}/x.log".encode() for a in "123" for b in "123"],
+        b"1/a.log",
+        b"2/a.log",
+        b"3/a.log",
+    )
+
+    number, result = steps(Pattern(os.fsencode(tmp_path / "**" / "*.log")))
+
+    assert [path.removeprefix(os.fsencode(tmp_path)) for path in result.paths] == [
+        b"/1/a.log",
+        b"/2/a.log",
+        b"/3/a.log",
+    ]
+    assert len(result.directories) == 4
+    assert result.limit == "it leads into more than 4 directories; the others are not looked into"
+    assert number < 40
+
+
+def test_a_limit_that_is_just_reached_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MAX_DIRECTORIES", 4)
+    monkeypatch.setattr(discovery, "MAX_PATHS", 3)
+    touch(tmp_path, b"1/a.log", b"2/a.log", b"3/a.log")
+
+    assert scan(Pattern(os.fsencode(tmp_path / "**" / "*.log"))).limit == ""
+
+
+def test_so_many_paths_are_taken_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MAX_PATHS", 2)
+    touch(tmp_path, b"a.log", b"b.log", b"c.log")
+
+    result = scan(Pattern(os.fsencode(tmp_path / "*.log")))
+
+    assert len(result.paths) == len(result.named) == 2
+    assert result.limit == "it names more than 2 files; the others are not read"
+
+
+def test_paths_that_are_sorted_in_pieces_are_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "SORTED_AT_ONCE", 3)
+    touch(tmp_path, *[f"{number:02}.log".encode() for number in range(20)])
+
+    assert found(tmp_path, b"*.log") == [f"{number:02}.log".encode() for number in range(20)]
+
+
+def test_a_link_in_a_circle_does_not_hide_its_neighbours(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}").symlink_to(tmp_path / f"{number}")
+    touch(tmp_path, b"x/a.log", b"y/a.log")
+
+    assert found(tmp_path, b"*/a.log") == [b"x/a.log", b"y/a.log"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "path", "excluded"),
+    [
+        (b"old", b"/l/old", True),
+        (b"old", b"/l/a/old/b", True),
+        (b"old", b"/old/b", False),
+        (b"*.gz", b"/l/.a.gz", True),
+        (b"/l/**/old", b"/l/old/x", True),
+        (b"/l/**/old", b"/l" + b"/d" * 40 + b"/old", True),
+        (b"/l/**", b"/l/x", True),
+        (b"/l/**", b"/l", False),
+        (b"/l/*", b"/l/.x/y", True),
+        (b"/", b"/l/x", True),
+        (b"/l/x*", b"/m/x", False),
+    ],
+)
+def test_an_exclude_takes_out_what_it_names_and_all_below(
+    exclude: bytes, path: bytes, excluded: bool
+) -> None:
+    assert Pattern(b"/l/**", (b"nothing", exclude)).excludes_path(path) is excluded

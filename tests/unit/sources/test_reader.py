@@ -5,7 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logagent.pipeline.chunk import Chunk
-from logagent.sources.reader import cut, oversize, parse, parse_closed
+from logagent.sources.encodings import cut
+from logagent.sources.reader import parse
 
 pieces = st.sampled_from(
     [b"a", b"bc", b"\n", b"\r", b"\r\n", b" ", b"\t", b"\0", b"\xff", b"\x0b", "é€\U0001f600".encode()]
@@ -24,16 +25,16 @@ def naive(data: bytes, start_offset: int, limit: int) -> tuple[list[tuple[int, b
         line = data[begin:at]
         if line[-1:] == b"\r":
             line = line[:-1]
-        if line.strip(b" \t\n\r\x0b\x0c"):
-            kept = line
-            if len(line) > limit:
-                kept = line[:limit]
-                for shorter in range(1, min(4, limit)):  # a character that was cut in two goes as a whole
-                    if line[len(kept)] & 0xC0 != 0x80:
-                        break
-                    kept = line[: limit - shorter]
-                else:
-                    kept = kept if line[len(kept)] & 0xC0 != 0x80 else line[:limit]
+        kept = line
+        if len(line) > limit:
+            kept = line[:limit]
+            for shorter in range(1, min(4, limit)):  # a character that was cut in two goes as a whole
+                if line[len(kept)] & 0xC0 != 0x80:
+                    break
+                kept = line[: limit - shorter]
+            else:
+                kept = kept if line[len(kept)] & 0xC0 != 0x80 else line[:limit]
+        if kept.strip(b" \t\n\r\x0b\x0c"):
             lines.append((start_offset + begin, kept, len(line) - len(kept)))
         begin = at + 1
     return lines, start_offset + begin
@@ -77,16 +78,6 @@ def test_it_does_not_matter_where_reads_begin_and_end(data: bytes, cuts: list[in
 
 
 @settings(deadline=None)
-@given(data=content, limit=limits, start_offset=st.integers(0, 1000))
-def test_in_a_closed_file_the_rest_is_a_line_too(data: bytes, limit: int, start_offset: int) -> None:
-    chunk = parse_closed(data, start_offset, limit)
-
-    ended = data if data.endswith(b"\n") or not data else data + b"\n"
-    assert flat(chunk) == naive(ended, start_offset, limit)[0]
-    assert (chunk.start_offset, chunk.end_offset) == (start_offset, start_offset + len(data))
-
-
-@settings(deadline=None)
 @given(data=content.map(lambda data: data + b"\n"), lines=st.integers(1, 10))
 def test_first_lines_and_the_rest_are_the_whole(data: bytes, lines: int) -> None:
     whole = parse(data, 0, 100)
@@ -106,13 +97,6 @@ def test_without_a_newline_nothing_is_covered(data: bytes) -> None:
     chunk = parse(data, 5, 100)
 
     assert (chunk.end_offset, list(chunk.values)) == (5, [])
-
-
-def test_an_oversize_line_tells_how_much_of_it_is_missing() -> None:
-    chunk = oversize(b"x" * 11, 100, 100 + 50 + 1, 10)
-
-    assert flat(chunk) == [(100, b"x" * 10, 40)]
-    assert chunk.end_offset == 151
 
 
 @settings(deadline=None)

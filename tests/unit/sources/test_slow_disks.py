@@ -27,7 +27,7 @@ class Disk:
     def read(self, took_s: float, *, asleep: bool) -> bool:
         """Read once from device 7; whether it counts as slow now."""
         self.took_s, self.asleep = took_s, asleep
-        assert self.disks.pread(7, 3, 10, 0) == b"data"
+        assert self.disks.timed(7, os.pread, 3, 10, 0) == b"data"
         return self.disks.is_slow(7)
 
 

@@ -18,11 +18,13 @@ from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.sources.collector import Collector, CollectorSettings
 from logagent.sources.feeder import Feeder
+from logagent.sources.framing import Oversize
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
-from logagent.state.positions import Position, PositionBook
+from logagent.state.changes import Changes, Mark, Position
+from logagent.state.positions import PositionBook
 
 PATIENCE_S = 5.0
 
@@ -71,6 +73,9 @@ class MemoryOutlet:
         self.reason = ""
         self._puts: list[tuple[Route, Segment]] = []
         self.open: list[Segment] = []
+        self.buried: list[tuple[int, bytes, int]] = []
+        """(offset, the beginning, length) of each line that went to the dead-letter file."""
+
         self._room = Event()
 
     # -- what tests say ---------------------------------------------------------------------------------------------
@@ -156,6 +161,13 @@ class MemoryOutlet:
         if not self.holding:
             self.acknowledge()
 
+    def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
+        segment.source.acks.add(segment)
+        self.buried.append((segment.line_start(0), segment.values[0], line_bytes))
+        self.open.append(segment)
+        if not self.holding:
+            self.acknowledge()
+
 
 def _line_starts(segment: Segment) -> Sequence[int]:
     return Chunk(segment.start_offset, segment.end_offset, segment.values, segment.starts).line_starts()
@@ -171,6 +183,7 @@ class Bench:
         start_at: str = "beginning",
         rotate_wait_s: float = 10.0,
         max_line_bytes: int = 1_000_000,
+        oversize: Oversize = "cut",
         rescan_s: float = 1000.0,
         refusal: Callable[[str], str | None] = lambda _path: None,
         outlet: MemoryOutlet | None = None,
@@ -182,14 +195,21 @@ class Bench:
         self.limiters: dict[str, Limiter] = {}
         self.counts: dict[str, ServiceCounts] = {}
         self.saved: dict[tuple[str, str], Position] = {p.id: p for p in positions}
+        self.marks: dict[tuple[str, str], list[Mark]] = {}
         spawner = Spawner(lambda name, error, _: self.failures.append((name, error)))
-        self.book = PositionBook(list(positions), self._save, self.told)  # type: ignore[arg-type]
+        self.book = PositionBook(
+            list(positions),
+            self._save,
+            self.told,  # type: ignore[arg-type]
+            load_marks=lambda service, identity: self.marks.get((service, identity), []),
+        )
         self.tailer = Tailer(
-            TailSettings(max_line_bytes, rotate_wait_s),
+            TailSettings(max_line_bytes, rotate_wait_s, oversize),
             self.outlet,
             Turnstile(time.monotonic),
             limiter_of=lambda service: self.limiters.setdefault(service, Limiter(None)),
             on_truncated=lambda file, size_bytes: self.collector.truncated(file, size_bytes),
+            may_read=lambda file: self.collector.may_read(file),
             on_finished=lambda file: self.collector.finished(file),
             events=self.told,  # type: ignore[arg-type]
             clock=self.clock,
@@ -215,8 +235,15 @@ class Bench:
         """Time passes for everything that asks for it."""
         self.skipped_s += seconds
 
-    def _save(self, positions: list[Position]) -> None:
-        self.saved |= {position.id: position for position in positions}
+    def _save(self, changes: Changes) -> None:
+        for file_id in changes.forgotten:
+            self.saved.pop(file_id, None)
+            self.marks.pop(file_id, None)
+        for file_id in changes.unmarked:
+            self.marks.pop(file_id, None)
+        self.saved |= changes.positions
+        for file_id, marks in changes.marks.items():
+            self.marks.setdefault(file_id, []).extend(marks)
 
     def read(self, log_path: Any, service: str = "web", **fields: Any) -> Entry:
         """Start an entry."""

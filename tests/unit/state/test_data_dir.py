@@ -151,3 +151,23 @@ def test_the_primary_address_is_an_address_or_the_name_of_the_host() -> None:
     assert address
     if address[0].isdigit():
         ipaddress.ip_address(address)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("locked_before", [True, False])
+def test_case_78_and_86_a_directory_without_writing_is_locked_all_the_same(locked_before: bool) -> None:
+    place = Path(tempfile.mkdtemp())
+    if locked_before:
+        DataDir(place).release()
+        (place / "lock").chmod(0o444)
+    place.chmod(0o555)
+    try:
+        os.seteuid(65534)
+        first = DataDir(place)
+        with pytest.raises(DataDirLocked):
+            DataDir(place)
+        assert first.host_id(None) == primary_address()
+        first.release()
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(place)

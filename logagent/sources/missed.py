@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generations of a path that came and went between two looks, or while the agent was off: found by their names."""
+
+import math
+import os
+import re
+from collections.abc import Callable
+
+from logagent.errors import FileRefused
+from logagent.sources.copies import CLOCK_STEP_S
+from logagent.sources.identity import HEAD_BYTES
+from logagent.sources.intake import Beginning
+from logagent.sources.opening import Opened, Refusal, open_log
+from logagent.sources.rotation import FileKey
+from logagent.sources.shelf import Shelf
+from logagent.sources.tailed_file import TailedFile
+from logagent.sources.watches import EntryFiles
+
+MOST = 64
+
+_NUMBER = rb"\d[-._\dT:]*"
+
+
+def rotated_name(name: bytes, original: bytes) -> bool:
+    """Whether `name` is one that rotation gives to `original`: with a number or date behind it, or before its end.
+
+    a.log.12 is no generation of a.log.1, nor is app12.log one of app1.log.
+    """
+    stem, dot, end = original.rpartition(b".")
+    names = _numbered(original)
+    if dot:
+        names += b"|" + _numbered(stem) + re.escape(dot + end)
+    return re.fullmatch(names, name) is not None
+
+
+def _numbered(stem: bytes) -> bytes:
+    return re.escape(stem) + (rb"[-._]" if stem[-1:].isdigit() else rb"[-._]?") + _NUMBER
+
+
+class Missed:
+    """Puts files that nobody knew onto the shelf as generations of the path whose name they bear."""
+
+    def __init__(self, shelf: Shelf, refusal: Callable[[], Refusal], clock: Callable[[], float]) -> None:
+        self._shelf = shelf
+        self._refusal = refusal
+        self._clock = clock
+
+    def adopt(
+        self,
+        state: EntryFiles,
+        path: bytes,
+        label: bytes,
+        since_s: float,
+        now_at: int,
+        until_s: float = math.inf,
+    ) -> list[TailedFile]:
+        """Files beside `path` with a name made of its own, last written between two times of the wall clock, in order.
+
+        `now_at` is a descriptor of what lies at the path (-1 for none): what begins like it may be
+        its copy, not finished yet.
+        """
+        found = []
+        for sibling in self._siblings(state.entry.service, path, since_s, until_s):
+            opened = self._opened(state.entry.service, sibling, now_at)
+            if opened is None:
+                continue
+            file = self._shelf.put(state, sibling, opened, Beginning(0, b"", label))
+            file.path, file.left_path_s = path, self._clock()
+            file.predecessor = self._shelf.generations.take_before(file)
+            self._shelf.generations.leave(file)
+            self._shelf.feeder.wake(file)
+            found.append(file)
+        return found
+
+    def adopt_before(
+        self, state: EntryFiles, file: TailedFile, before: TailedFile | None, since_s: float
+    ) -> None:
+        """The same between two generations of a path: `before` and `file`, which was not begun or only just."""
+        for one in self.adopt(state, file.path, file.label, since_s, file.descriptor, file.begun_at_s):
+            one.predecessor, before = before, one
+        if not file.read_offset:
+            file.predecessor = before
+
+    def look_beside(self, state: EntryFiles, file: TailedFile) -> None:
+        """A file was found empty, and perhaps copied and emptied again before anybody saw a byte of it."""
+        if file.read_offset and not file.intact():
+            return  # what lies beside it may be its copy
+        if file.head.size_bytes:
+            file.beside = False  # from now on it shows when it is emptied
+        self.adopt_before(state, file, file.predecessor, file.found_at_s)
+
+    def _siblings(self, service: str, path: bytes, since_s: float, until_s: float) -> list[bytes]:
+        directory, name = os.path.split(path)
+        found = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if not rotated_name(entry.name, name) or not entry.is_file(follow_symlinks=False):
+                        continue
+                    status = entry.stat()
+                    known = (service, FileKey(status.st_dev, status.st_ino)) in self._shelf.files
+                    if not known and status.st_size and since_s - CLOCK_STEP_S < status.st_mtime <= until_s:
+                        found.append((status.st_mtime_ns, entry.path))
+        except OSError:
+            return []  # the next sweep may see more
+        return [sibling for _, sibling in sorted(found)[:MOST]]
+
+    def _opened(self, service: str, path: bytes, now_at: int) -> Opened | None:
+        try:
+            opened = open_log(path, self._refusal())
+        except (FileRefused, FileNotFoundError):
+            return None
+        try:
+            known = self._shelf.book.find(service, opened.identity) is not None
+            new = not known and not _alike(opened.descriptor, now_at)
+        except OSError:
+            new = False  # it cannot be read now
+        if new:
+            return opened
+        os.close(opened.descriptor)
+        return None
+
+
+def _alike(one: int, other: int) -> bool:
+    """Whether one file begins with the other, as far as both go."""
+    if other < 0:
+        return False
+    first, second = os.pread(one, HEAD_BYTES, 0), os.pread(other, HEAD_BYTES, 0)
+    shorter = min(len(first), len(second))
+    return bool(shorter) and first[:shorter] == second[:shorter]
