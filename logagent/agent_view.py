@@ -9,7 +9,7 @@ from typing import Any
 
 from logagent import __version__
 from logagent.agent_etcd import EtcdLink
-from logagent.config.settings import Address, Settings
+from logagent.config.settings import Settings
 from logagent.ops.metrics import GaugeSample
 from logagent.ops.shown import shown
 from logagent.senders.native_sender import NativeSender
@@ -117,7 +117,7 @@ class AgentView:
         running = list(self.collector.entries.values())
         return explain.explain(place, [state.entry for state in running], self.care.book.all(), running)
 
-    def introduction(self, settings: Settings, tcp_address: Address | None) -> Iterator[str]:
+    def introduction(self, settings: Settings, tcp_address: str | None) -> Iterator[str]:
         """What a person at the terminal wants to know first."""
         yield f"logagent {__version__} on host {self.host_id}, configuration {settings.ini_path}"
         for state in self.collector.entries.values():

@@ -14,7 +14,7 @@ class Accumulator:
 
     def __init__(self, linger_s: float) -> None:
         self._linger_s = linger_s
-        self._files: dict[tuple[str, bytes], list[Segment]] = {}
+        self._segments: list[Segment] = []
         self._due_s = float("inf")
         self._sealed_s = float("-inf")
         self._timestamp_ms = 0
@@ -24,7 +24,7 @@ class Accumulator:
     @property
     def empty(self) -> bool:
         """Whether nothing is open."""
-        return not self._files
+        return not self._segments
 
     @property
     def due_s(self) -> float:
@@ -32,48 +32,50 @@ class Accumulator:
         return self._due_s
 
     def add(self, segment: Segment, now_s: float, wall_ms: int) -> None:
-        """Take a segment in, behind the others of its path."""
-        if not self._files:
+        """Take a segment in, behind the others of its path. The times count when it is the first."""
+        if not self._segments:
             quiet = now_s - self._sealed_s > QUIET_S
             self._due_s = now_s + (min(QUIET_LINGER_S, self._linger_s) if quiet else self._linger_s)
             self._timestamp_ms = wall_ms
-        source = segment.source
-        self._files.setdefault((source.service, source.label), []).append(segment)
-        self._count(segment, 1)
+        self._segments.append(segment)
+        self.size_bytes += segment.size_bytes
+        self.memory_bytes += segment.memory_bytes
 
     def seal(self, limit_bytes: int, now_s: float) -> Batch | None:
         """Take out a batch of at most `limit_bytes` on the wire (one record may be larger); None if nothing is open.
 
         When not all fits, files give one segment each in turn, so that a quiet file is not behind a busy one.
         """
-        if not self._files:
+        if not self._segments:
             return None
         self._sealed_s = now_s
-        taken: list[Segment] = []
         room = limit_bytes - BATCH_OVERHEAD_BYTES
         if self.size_bytes <= room:
-            for segments in self._files.values():
-                taken.extend(segments)
-            self.clear()
-            return Batch(taken, self._timestamp_ms)
-        while room > 0 and self._files:
-            room = self._take_round(taken, room)
-        if not self._files:
+            return Batch(self.clear(), self._timestamp_ms)
+        files: dict[tuple[str, bytes], list[Segment]] = {}
+        for segment in self._segments:
+            files.setdefault((segment.source.service, segment.source.label), []).append(segment)
+        taken: list[Segment] = []
+        while room > 0 and files:
+            room = self._take_round(files, taken, room)
+        self._segments = [segment for segments in files.values() for segment in segments]
+        if not self._segments:
             self._due_s = float("inf")
         return Batch(taken, self._timestamp_ms)
 
     def clear(self) -> list[Segment]:
-        """Give up everything that is open, per file in order."""
-        segments = [segment for segments in self._files.values() for segment in segments]
-        self._files.clear()
+        """Give up everything that is open, of each file in order."""
+        segments, self._segments = self._segments, []
         self._due_s = float("inf")
         self.size_bytes = self.memory_bytes = 0
         return segments
 
-    def _take_round(self, taken: list[Segment], room: int) -> int:
+    def _take_round(
+        self, files: dict[tuple[str, bytes], list[Segment]], taken: list[Segment], room: int
+    ) -> int:
         """One segment of each file while there is room; returns the room left, 0 when the next one does not fit."""
-        for path in list(self._files):
-            segments = self._files[path]
+        for path in list(files):
+            segments = files[path]
             segment = segments.pop(0)
             self._count(segment, -1)
             head: Segment | None = segment
@@ -87,7 +89,7 @@ class Accumulator:
                 taken.append(head)
                 room -= head.size_bytes
             if not segments:
-                del self._files[path]
+                del files[path]
             if room <= 0:
                 return 0
         return room

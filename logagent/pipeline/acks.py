@@ -31,9 +31,11 @@ class AckTracker:
 
     def add(self, span: Span) -> None:
         """Note a span; it must begin where the last one ended."""
-        if span.start_offset != self.end_offset:
-            raise ValueError(f"span begins at {span.start_offset}, expected {self.end_offset}")
-        self._spans.append(span)
+        spans = self._spans
+        end_offset = spans[-1].end_offset if spans else self.acked_offset
+        if span.start_offset != end_offset:
+            raise ValueError(f"span begins at {span.start_offset}, expected {end_offset}")
+        spans.append(span)
         if span.done:
             self.advance()
 

@@ -29,8 +29,8 @@ class Source(Protocol):
     def readable_again(self) -> bool:
         """Whether what was read could be read once more; if not, it must not be dropped unsent."""
 
-    def acked(self, lines: int, bytes_: int) -> None:
-        """Some of its segments were acknowledged and `acks` has been moved."""
+    def acked(self, lines: int) -> None:
+        """Segments with so many lines were acknowledged and `acks` has been moved."""
 
     def rewind(self, offset: int) -> None:
         """What was read from `offset` on has been dropped unsent: read it again when there is room."""
@@ -71,8 +71,8 @@ class Segment:
         self.key = key
         self.headers = headers
         self.done = not values
-        self.size_bytes = _encoded_bytes(values, key, headers)
-        self.memory_bytes = self.size_bytes + OBJECT_OVERHEAD_BYTES * len(values) + SEGMENT_OVERHEAD_BYTES
+        self.size_bytes = size_bytes = _encoded_bytes(values, key, headers)
+        self.memory_bytes = size_bytes + OBJECT_OVERHEAD_BYTES * len(values) + SEGMENT_OVERHEAD_BYTES
         """About what the segment holds in memory; parts of a split one add up to it."""
 
     def line_start(self, index: int) -> int:

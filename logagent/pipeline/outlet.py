@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the side that reads may know of the side that sends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from logagent.pipeline.batch import Segment
@@ -9,11 +9,15 @@ from logagent.pipeline.batch import Segment
 
 @dataclass(slots=True)
 class Route:
-    """Where the lines of one file go. The outlet chooses `partition` when the topic's partitions are first known."""
+    """Where the lines of one file go. The outlet chooses `partition` when the topic's partitions are first known.
+
+    In `place` it may remember what it knows of the way there.
+    """
 
     topic: str
     partition_key: int
     partition: int | None = None
+    place: object = field(default=None, compare=False, repr=False)
 
 
 class Outlet(Protocol):

@@ -35,9 +35,16 @@ class Render:
         """Whether values are the lines themselves and there are no headers: nothing is done per line."""
         return self.format == "raw" and self.headers == "none"
 
+    @property
+    def record_key(self) -> bytes | None:
+        """The key that every message gets."""
+        if self.key == "none":
+            return None
+        return self.path if self.key == "path" else self.service.encode()
+
     def segment(self, source: Source, chunk: Chunk, read_at_ms: int) -> Segment:
         """The chunk as a segment of this file, read at `read_at_ms` (since 1970)."""
-        key = {"none": None, "service": self.service.encode(), "path": self.path}[self.key]
+        key = self.record_key
         if self.plain or chunk.dead_bytes:
             return Segment(
                 source, chunk.start_offset, chunk.end_offset, chunk.values, starts=chunk.starts, key=key

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -191,8 +192,7 @@ class Delivery:
         was_parked = bool(partition.parked_reason)
         verdict = partition.answered(code, self._clock(), int(self._wall() * 1000))
         if verdict is Verdict.ACKED:
-            for segment in batch.segments:
-                self._done(segment)
+            self._done(batch.segments)
             if was_parked:
                 self._events.topic_back(topic=topic)
             self._events.batch_sent(
@@ -224,15 +224,26 @@ class Delivery:
             topic=topic, partition=partition.number, code=code, reason=reason, wait_s=wait_s
         )
 
-    def _done(self, segment: Segment) -> None:
-        segment.done = True
-        self._released(segment.memory_bytes)
-        source = segment.source
-        source.acks.advance()
-        lines = len(segment.values)
-        # The tracker keeps the segment while an older one of its file is on its way; its lines need not stay.
-        segment.values, segment.starts, segment.headers = (), None, None
-        source.acked(lines, segment.end_offset - segment.start_offset)
+    def _done(self, segments: Sequence[Segment]) -> None:
+        sums: dict[str, list[int]] = {}
+        memory_bytes = 0
+        for segment in segments:
+            segment.done = True
+            memory_bytes += segment.memory_bytes
+            source = segment.source
+            source.acks.advance()
+            lines = len(segment.values)
+            # The tracker keeps the segment while an older one of its file is on its way; its lines need not stay.
+            segment.values, segment.starts, segment.headers = (), None, None
+            source.acked(lines)
+            total = sums.get(source.service)
+            if total is None:
+                total = sums[source.service] = [0, 0]
+            total[0] += lines
+            total[1] += segment.end_offset - segment.start_offset
+        self._released(memory_bytes)
+        for service, (lines, bytes_) in sums.items():
+            self._events.lines_acked(service=service, lines=lines, bytes_=bytes_)
 
     def bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
         """Have a record written to the dead-letter file, however long that takes; only then its file moves on."""
@@ -272,13 +283,16 @@ class Delivery:
             code=code,
             reason=reason,
         )
-        self._done(segment)
+        self._done((segment,))
 
 
 def _encode(batch: Batch) -> bytes:
-    groups = [
-        record_batch.Records(segment.values, segment.key, segment.headers) for segment in batch.segments
-    ]
+    segments = batch.segments
+    if all(segment.key is None and segment.headers is None for segment in segments):
+        # One group costs as much as each of the many little ones of quiet files.
+        groups = [record_batch.Records(list(chain.from_iterable(segment.values for segment in segments)))]
+    else:
+        groups = [record_batch.Records(segment.values, segment.key, segment.headers) for segment in segments]
     return record_batch.encode(
         groups,
         timestamp_ms=batch.timestamp_ms,

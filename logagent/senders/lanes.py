@@ -3,6 +3,7 @@
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 from gevent.event import Event
@@ -19,16 +20,26 @@ MIN_FULL_BYTES = 64 * 1024
 class Lane:
     """A partition, the broker that leads it, and the greenlets that wait for room in it.
 
-    `in_job`: a sender has it in hand, from choosing it until its answer is settled; nobody else may choose it.
+    `in_job`: a sender has it in hand, from choosing it until its answer is settled; nobody else may choose it. `gone`:
+    its topic is used no more.
     """
 
-    __slots__ = ("in_job", "leader", "partition", "room")
+    __slots__ = ("gone", "in_job", "leader", "partition", "room")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.leader = NO_LEADER
         self.in_job = False
+        self.gone = False
         self.room = Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to one broker."""
+
+    leader: int
+    lanes: tuple[Lane, ...]
 
 
 class Schedule:

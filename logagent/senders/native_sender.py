@@ -20,7 +20,7 @@ from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
 from logagent.senders.delivery import OWN_REFUSAL, Delivery
 from logagent.senders.directory import Directory, TopicState
-from logagent.senders.lanes import MIN_FULL_BYTES, Lane, Schedule
+from logagent.senders.lanes import MIN_FULL_BYTES, Job, Lane, Schedule
 from logagent.senders.leaders import Leaders
 from logagent.senders.partition import Partition, State
 from logagent.spawn import Spawner
@@ -39,14 +39,6 @@ class SenderSettings:
     partitioner: str
     budget_bytes: int
     dead_letter: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request to one broker."""
-
-    leader: int
-    lanes: tuple[Lane, ...]
 
 
 class NativeSender:
@@ -76,6 +68,7 @@ class NativeSender:
         self._next_partition: dict[str, int] = {}
         self._greenlets: list[gevent.Greenlet] = []
         self._flushing = False
+        self._never_full_bytes = min(settings.batch_bytes, MIN_FULL_BYTES)
         self.memory_bytes = 0
         self.directory = Directory(
             cluster,
@@ -125,7 +118,7 @@ class NativeSender:
         busy = {lane.partition.topic for lane in self._busy}
         self.directory.forget(set(self.directory.topics) - names - busy)
         for key in [key for key in self._lanes if key[0] not in self.directory.topics]:
-            del self._lanes[key]
+            self._lanes.pop(key).gone = True
 
     def stop(self) -> None:
         """Stop sending at once and close the connections."""
@@ -184,20 +177,21 @@ class NativeSender:
         """Take a segment; the caller asked for room just before, in the same breath."""
         segment.source.acks.add(segment)
         if segment.done:
-            segment.source.acked(0, 0)
+            segment.source.acked(0)
             return
         lane = self._lane(route)
         if lane is None:
             raise ValueError(f"put without room: {route}")
-        partition = lane.partition
-        was_due_s = partition.open.due_s
-        partition.open.add(segment, self._clock(), int(self._wall() * 1000))
+        partition, open_ = lane.partition, lane.partition.open
+        first = open_.empty
+        open_.add(segment, self._clock() if first else 0.0, int(self._wall() * 1000) if first else 0)
         self.memory_bytes += segment.memory_bytes
-        self._busy[lane] = None
+        if first:
+            self._busy[lane] = None
         if partition.state is State.IDLE and not lane.in_job:
-            full = self._flushing or partition.open.size_bytes >= self._full_bytes()
-            if full or was_due_s == float("inf"):
-                self._schedule.push(lane, 0.0 if full else partition.open.due_s)
+            full = self._flushing or self._is_full(open_.size_bytes)
+            if full or first:
+                self._schedule.push(lane, 0.0 if full else open_.due_s)
                 self._wake.set()
 
     def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
@@ -209,6 +203,9 @@ class NativeSender:
     # -- lanes --------------------------------------------------------------------------------------------------------
 
     def _lane(self, route: Route) -> Lane | None:
+        known = route.place
+        if isinstance(known, Lane) and not known.gone:
+            return known
         topic = self.directory.topic(route.topic)
         if not topic.leaders:
             return None
@@ -219,6 +216,8 @@ class NativeSender:
                 Partition(route.topic, number, self._settings.linger_s)
             )
             lane.leader = topic.leaders.get(number, NO_LEADER)
+        if route.partition is not None:
+            route.place = lane
         return lane
 
     def _choose(self, route: Route, topic: TopicState) -> int:
@@ -243,12 +242,18 @@ class NativeSender:
 
     def _room_in(self, lane: Lane) -> bool:
         partition = lane.partition
-        if partition.open.size_bytes >= self._full_bytes() or partition.failing(self._clock()):
+        if self._is_full(partition.open.size_bytes):
+            return False
+        if partition.unacked_since_s != float("inf") and partition.failing(self._clock()):
             return False
         if self.leaders.trouble(lane.leader) or self._delivery.dead_letter_failure:
             return False
         # A partition that holds nothing may always take one chunk, so that a busy neighbour cannot shut it out.
         return self.memory_bytes < self._settings.budget_bytes or partition.empty
+
+    def _is_full(self, open_bytes: int) -> bool:
+        # The exact limit costs more to work out than a line to take.
+        return open_bytes >= self._never_full_bytes and open_bytes >= self._full_bytes()
 
     def _full_bytes(self) -> int:
         share = self._settings.budget_bytes // (2 * max(1, len(self._busy)))

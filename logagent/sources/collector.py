@@ -371,7 +371,7 @@ class Collector:
                 file.grow_head()
             except OSError:
                 return  # whoever reads it will tell
-        self._feeder.wake(file)
+        self._feeder.written(file)
 
     def _left_name(self, file: TailedFile) -> None:
         """The name under which a file really lies came, went or changed."""

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from logagent.config.services import Entry
 from logagent.errors import FileRefused
 from logagent.ops.shown import printable, shown
-from logagent.sources.discovery import MAX_DEPTH, Pattern
+from logagent.sources.discovery import Pattern
+from logagent.sources.globs import MAX_DEPTH
 from logagent.sources.opening import Refusal, open_log
 from logagent.sources.rotation import FileKey
 from logagent.sources.tailed_file import TailedFile

@@ -43,7 +43,7 @@ class Intake:
         start_at: Callable[[], str],
         counts_of: Callable[[str], ServiceCounts],
         encode_headers: HeaderEncoder,
-        on_acked: Callable[[TailedFile, int, int], None],
+        on_acked: Callable[[TailedFile], None],
         on_rewind: Callable[[TailedFile], None],
         events: Events,
         clock: MonotonicClock,

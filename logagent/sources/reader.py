@@ -28,6 +28,16 @@ def parse(data: bytes, start_offset: int, max_line_bytes: int) -> Chunk:
     return _tidy(values, start_offset, end_offset, max_line_bytes)
 
 
+def whole_lines(data: bytes, begin: int) -> list[bytes] | None:
+    """The lines from `begin` on, if they are whole and there is nothing to see to: no blank ones, no carriage returns,
+    no zeros. Else None.
+    """
+    if not data.endswith(b"\n", begin) or b"\r" in data or b"\0" in data:
+        return None
+    values = data[begin:-1].split(b"\n")
+    return values if all(values) and not any(map(bytes.isspace, values)) else None
+
+
 def _tidy(values: list[bytes], start_offset: int, end_offset: int, max_line_bytes: int) -> Chunk:
     """The slow way, for chunks with carriage returns, blank lines or long lines."""
     kept: list[bytes] = []

@@ -65,10 +65,8 @@ class Shelf:
         file.retired = True
         return Opened(file.descriptor, file.key, file.identity, file.real_path, file.size_bytes())
 
-    def on_acked(self, file: TailedFile, lines: int, bytes_: int) -> None:
-        """Some lines of a file are acknowledged."""
-        if lines:
-            self._events.lines_acked(service=file.service, lines=lines, bytes_=bytes_)
+    def on_acked(self, file: TailedFile) -> None:
+        """Something of a file is acknowledged."""
         if file.closed and not file.acks.pending and self._draining.get((file.service, file.key)) is file:
             del self._draining[file.service, file.key]
         successor = self.files.get((file.service, file.key))

@@ -31,10 +31,20 @@ class SlowDisks:
         self._switches = switches
         self._suspect_until_s: dict[int, float] = {}
         self._slow_until_s: dict[int, float] = {}
+        self._calm_from_s = float("-inf")
 
     def is_slow(self, device: int) -> bool:
         """Whether files of this device should be read in a thread."""
         return bool(self._slow_until_s) and self._slow_until_s.get(device, 0.0) > self._clock()
+
+    def calm(self, now_s: float) -> bool:
+        """Whether no device is under suspicion."""
+        return now_s >= self._calm_from_s
+
+    def suspect(self, device: int, begun_s: float) -> None:
+        """A read that began then took long."""
+        self._suspect_until_s[device] = begun_s + SUSPECT_S
+        self._calm_from_s = max(self._calm_from_s, begun_s + SUSPECT_S)
 
     def timed(self, device: int, read: Callable[..., Result], *args: int | bool) -> Result:
         """What `read(*args)` gives, with a watch on the time it takes."""
@@ -45,5 +55,5 @@ class SlowDisks:
         if self._clock() - begun_s > SLOW_READ_S:
             if suspect and self._switches() > switches:
                 self._slow_until_s[device] = begun_s + SLOW_FOR_S
-            self._suspect_until_s[device] = begun_s + SUSPECT_S
+            self.suspect(device, begun_s)
         return data

@@ -51,7 +51,7 @@ class TailedFile:
     route: Route
     render: Render
     counts: ServiceCounts
-    on_acked: Callable[["TailedFile", int, int], None]
+    on_acked: Callable[["TailedFile"], None]
     on_rewind: Callable[["TailedFile"], None]
     on_lost: Callable[["TailedFile", int], None]
     last_growth_s: float
@@ -139,10 +139,10 @@ class TailedFile:
         """Whether bytes that were read are still in the file (`pipeline.batch.Source`)."""
         return not self.retired
 
-    def acked(self, lines: int, bytes_: int) -> None:
+    def acked(self, lines: int) -> None:
         """Some segments were acknowledged (`pipeline.batch.Source`)."""
         self.counts.lines_acked += lines
-        self.on_acked(self, lines, bytes_)
+        self.on_acked(self)
 
     def live_on(self, opened: Opened) -> None:
         """The file was emptied, and a copy has all its bytes: they are read there from now on."""

@@ -3,7 +3,7 @@
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from logagent.sources import reader, rotation
 from logagent.sources.deadlines import Deadlines
 from logagent.sources.framing import Finish, Limits, Oversize
 from logagent.sources.slow_disks import SlowDisks
+from logagent.sources.small_reads import SmallReads
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.turnstile import PASS_BUDGET_S, Turnstile
 from logagent.spawn import in_thread
@@ -91,21 +92,23 @@ class Tailer:
         self._clock = clock
         self._wall = wall
         self._disks = SlowDisks(clock)
+        self._small = SmallReads(
+            outlet, self._disks, limiter_of, lambda: self.settings.max_line_bytes, events, clock
+        )
         self.deadlines: Deadlines[TailedFile] = Deadlines(clock)
         """When to look again at files whose last event may go on."""
 
-    def sip(self, files: Iterable[TailedFile]) -> list[TailedFile]:
-        """Read files that have grown a little, many of them in one turn; returns those that need a greenlet."""
-        queue = deque(files)
-        active = []
+    def sip(self, queue: deque[TailedFile], activate: Callable[[TailedFile], None]) -> None:
+        """Read files that have grown a little, many of them in one turn, until the queue is empty.
+
+        `activate` is told those that need a greenlet.
+        """
         while queue:
             with self._turnstile.turn():
                 until_s = self._clock() + PASS_BUDGET_S
-                while queue and self._clock() < until_s:
-                    file = queue.popleft()
+                while (file := self._small.turn(queue, until_s)) is not None:
                     if not (file.tailing or file.closed or file.retired or self._sip(file)):
-                        active.append(file)
-        return active
+                        activate(file)
 
     def _sip(self, file: TailedFile) -> bool:
         """One read, to the end of the file; False when there is more to do than that."""

@@ -2,7 +2,7 @@
 """Turns inotify's events on directories into news about files and entries."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from logagent.config.services import Entry
@@ -67,8 +67,9 @@ class Watches:
         self._events = events
         self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
         self._users: dict[bytes, dict[tuple[bytes, EntryFiles], None]] = {}
-        self._watcher = Watcher(
+        self._watcher: Watcher[TailedFile] = Watcher(
             on_modified=self._modified,
+            on_written=on_modified,
             on_entry=self._entry_changed,
             on_directory_gone=self._directory_gone,
             on_overflow=on_overflow,
@@ -98,6 +99,7 @@ class Watches:
             files.pop(file, None)
             if not files:
                 del self._names[name]
+                self._watcher.forget_writes()
 
     def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
         """Watch directories for an entry, and the one in which its base directory comes and goes; True if any is new.
@@ -133,14 +135,16 @@ class Watches:
                 self._watcher.unwatch(real)
         state.directories.clear()
 
-    def _modified(self, directory: bytes, name: bytes) -> None:
-        for file in self._names.get((directory, name), ()):
-            self._on_modified(file)
-        if (directory, name) in self._names:
-            return
+    def _modified(self, directory: bytes, name: bytes) -> Collection[TailedFile] | None:
+        files = self._names.get((directory, name))
+        if files is not None:
+            for file in files:
+                self._on_modified(file)
+            return files
         for spelled, state in list(self._users.get(directory, ())):
             if state.ignored and os.path.join(spelled, name) in state.ignored:
                 self._on_path(state, os.path.join(spelled, name))
+        return None
 
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
         if moved and os.path.join(directory, name) in self._users:

@@ -12,12 +12,12 @@ class Source:
         self.service = service
         self.label = label
         self.acks = AckTracker(offset)
-        self.acknowledged: list[tuple[int, int]] = []
+        self.acknowledged: list[int] = []
         self.rewound: list[int] = []
         self.readable_again = True
 
-    def acked(self, lines: int, bytes_: int) -> None:
-        self.acknowledged.append((lines, bytes_))
+    def acked(self, lines: int) -> None:
+        self.acknowledged.append(lines)
 
     def rewind(self, offset: int) -> None:
         self.rewound.append(offset)

@@ -38,8 +38,7 @@ def test_lines_arrive_in_order_and_are_acknowledged(rig: Rig) -> None:
     rig.until_acked(source)
 
     assert rig.cluster.log("logs", 0).values == [b"%d" % number for number in range(50)]
-    assert sum(lines for lines, _ in source.acknowledged) == 50
-    assert sum(bytes_ for _, bytes_ in source.acknowledged) == source.acks.acked_offset
+    assert sum(source.acknowledged) == 50
     until(lambda: rig.sender.empty)
     assert rig.sender.memory_bytes == 0
 
@@ -114,7 +113,7 @@ def test_blank_lines_move_the_position_without_a_request(rig: Rig) -> None:
     rig.sender.put(Route("logs", 0), Segment(source, 0, 4, []))
 
     assert source.acks.acked_offset == 4
-    assert source.acknowledged == [(0, 0)]
+    assert source.acknowledged == [0]
     assert rig.cluster.sent == []
 
 
@@ -670,7 +669,7 @@ def test_a_failing_partition_gives_its_open_lines_back_and_its_files_read_them_a
 
 
 def open_lines(partition: Partition) -> list[bytes]:
-    return [line for segments in partition.open._files.values() for one in segments for line in one.values]
+    return [line for one in partition.open._segments for line in one.values]
 
 
 def test_lines_that_cannot_be_given_back_stay_in_their_order(make_rig: MakeRig) -> None:

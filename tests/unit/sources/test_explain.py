@@ -78,6 +78,7 @@ def test_a_file_that_is_read_shows_how_far(bench: Bench, tmp_path: Path) -> None
     bench.read("/srv/*.log", service="other")
     bench.read(tmp_path / "*.log")
     bench.until_lines(b"one", b"two")
+    bench.until_idle()
     until(lambda: bench.file(os.fsencode(log)).reason)  # what stands behind the lines takes another look
 
     document = told(bench, log)

@@ -2,8 +2,10 @@
 """Real inotify on real directories."""
 
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -19,8 +21,9 @@ class Heard:
         self.entries: list[tuple[bytes, bytes]] = []
         self.gone: list[bytes] = []
         self.overflows = 0
-        self.watcher = Watcher(
+        self.watcher: Watcher[Any] = Watcher(
             on_modified=lambda directory, name: self.modified.append((directory, name)),
+            on_written=lambda _: None,
             on_entry=lambda directory, name, moved: self.entries.append((directory, name)),
             on_directory_gone=self.directory_gone,
             on_overflow=self.overflow,
@@ -176,6 +179,6 @@ def test_a_file_cannot_be_watched(heard: Heard, tmp_path: Path) -> None:
 
 
 def test_lost_events_are_told(heard: Heard) -> None:
-    heard.watcher._tell(-1, flags.Q_OVERFLOW, b"")
+    heard.watcher._tell_all(struct.pack("iIII", -1, flags.Q_OVERFLOW, 0, 0))
 
     assert heard.overflows == 1

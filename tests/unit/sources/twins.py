@@ -94,7 +94,7 @@ class MemoryOutlet:
             self.open.remove(segment)
             segment.done = True
             segment.source.acks.advance()
-            segment.source.acked(len(segment.values), segment.end_offset - segment.start_offset)
+            segment.source.acked(len(segment.values))
 
     def take_back(self, count: int) -> None:
         """Give up the newest segments that may be given up, as if their partition failed."""
@@ -155,7 +155,7 @@ class MemoryOutlet:
         segment.source.acks.add(segment)
         self._puts.append((route, segment))
         if segment.done:
-            segment.source.acked(0, 0)
+            segment.source.acked(0)
             return
         self.open.append(segment)
         if not self.holding:
