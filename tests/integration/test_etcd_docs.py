@@ -18,7 +18,9 @@ from tests.support.waiting import wait_until
 
 BLOCKS = dict(
     re.findall(
-        r"^<!-- tested: ([\w-]+) -->\n+```sh\n(.*?)^```$", (ROOT / "docs/etcd.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^<!-- tested: ([\w-]+) -->\n+```sh\n(.*?)^```$",
+        (ROOT / "docs/etcd.md").read_text(),
+        re.MULTILINE | re.DOTALL,
     )
 )
 PASSWORDS = {"HOST_PASSWORD": "host-secret", "OPERATOR_PASSWORD": "op-secret", "ROOT_PASSWORD": "root-secret"}
