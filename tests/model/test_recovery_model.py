@@ -13,12 +13,24 @@ import pytest
 
 from logagent.kafka.error_codes import RECORD_REFUSALS
 from logagent.recovery import rules
-from logagent.recovery.actions import NewEpoch, NewId, Release, Resend, SendAnew, Settle, WaitForReplicas
+from logagent.recovery.actions import (
+    DeadLetter,
+    NewEpoch,
+    NewId,
+    Release,
+    Resend,
+    SendAnew,
+    Settle,
+    WaitForReplicas,
+)
 from logagent.recovery.rules import Silence
 from tests.model.recovery_search import Found, explore, walk
 from tests.model.recovery_world import World
 
+pytestmark = pytest.mark.timeout(180)  # a busy machine needs several times the seconds of an idle one
+
 THREE_NODES = {"nodes": 3, "ticks": 0, "lowering": False, "lives": 2, "batch": 1}
+BURIED = {"batch": 1, "lives": 2, "ticks": 0, "poison": 1, "faults": 4}
 LIMIT_MOVES = {"lines": 2, "faults": 5, "lives": 2, "ticks": 0, "raising": True, "copies": 4}
 
 SMALL = {
@@ -43,6 +55,7 @@ LARGE = {
         lines=2, ticks=1, poison=0, raising=True, faults=4, unaskable=True
     ),
     "ids forgotten early": World(retention=True, faults=3, ticks=1),
+    "a refused record was to begin an epoch": World(**BURIED),
 }
 
 
@@ -221,6 +234,18 @@ RARE_MUTANTS = {
         "behind a later one",
     ),
 }  # fmt: skip
+
+
+RARE_MUTANTS["5: a refused record was to begin an epoch, and the next one need not"] = (
+    without(answered=lambda p, code, now: unless_counted(rules.answered(p, code, now))),
+    BURIED,
+    "behind a later one",
+)
+
+
+def unless_counted(action):
+    fenced = isinstance(action, DeadLetter) and action.doubt is None
+    return replace(action, next_slot=None) if fenced else action
 
 
 def hunt(name: str, mutant: SimpleNamespace, bounds: dict[str, object], expected: str) -> None:
