@@ -253,9 +253,9 @@ def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     cluster_id, topic = reader.string(), reader.string()
     settles = Settled(reader.number(), reader.number())
     partition, partitions, producer_id, epoch, base, stamp = (reader.number() for _ in range(6))
-    strings = [reader.string() for _ in range(reader.count())]
-    renders = [reader.take(_RENDER_ID_BYTES) for _ in range(reader.count())]
-    cuts = [_segments(reader, strings, renders) for _ in range(reader.count())]
+    strings = [reader.string() for _ in range(reader.number())]
+    renders = [reader.take(_RENDER_ID_BYTES) for _ in range(reader.number())]
+    cuts = [_segments(reader, strings, renders) for _ in range(reader.number())]
     reader.end()
     if not all(cuts):
         raise IntentRefused("it has no records")
@@ -270,7 +270,7 @@ def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
 
 def _segments(reader: "_Reader", strings: list[str], renders: list[bytes]) -> tuple[SegmentNote, ...]:
     found = []
-    for _ in range(reader.count()):
+    for _ in range(reader.number()):
         service, identity, render, start, span, records, unhashed = (reader.number() for _ in range(7))
         (crc,) = _CRC.unpack(reader.take(_CRC.size))
         if max(service, identity) >= len(strings) or render >= len(renders):
@@ -319,7 +319,7 @@ def _put_strings(out: bytearray, strings: Sequence[str]) -> None:
 
 
 class _Reader:
-    """Never reads past the end, and never believes a count that the rest could not hold."""
+    """Never reads past the end, so a list that says to be longer than the rest ends there, too."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -337,12 +337,6 @@ class _Reader:
             shift += 7
             if shift > 63:
                 raise IntentRefused("it has a number without end")
-
-    def count(self) -> int:
-        count = self.number()
-        if count > len(self._data) - self._at:
-            raise IntentRefused("it has a list longer than itself")
-        return count
 
     def string(self) -> str:
         return self.take(self.number()).decode("utf-8", "surrogateescape")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from logagent.spawn import in_thread
@@ -121,7 +122,7 @@ class Journal:
         self._unsaved_in = [0, 0]
         self._settlements = 0
         self._writing = BoundedSemaphore(1)
-        self._syncing = BoundedSemaphore(1)
+        self._syncing: Event | None = None
         self.degraded: Degraded | None = None
         self.found = Found()
         try:
@@ -249,16 +250,22 @@ class Journal:
         self._pwrite(file, HEADER, self._sequence, b"")
 
     def _commit(self, sequence: int) -> None:
-        """On disk up to this record; whoever comes first waits for all who have written by then."""
-        with self._syncing:
-            if self._synced >= sequence or self._failure():
-                return
+        """Return when it is on disk up to this record. Whoever comes first syncs for all who have written by then."""
+        while self._synced < sequence and not self._failure():
+            if self._syncing is not None:
+                self._syncing.wait()
+                continue
+            self._syncing = Event()
             upto = self._sequence
-            for file in self._files:
-                if not file.synced:
-                    file.synced = True
-                    in_thread(os.fdatasync, file.descriptor)
-            self._synced = upto
+            try:
+                for file in self._files:
+                    if not file.synced:
+                        file.synced = True
+                        in_thread(os.fdatasync, file.descriptor)
+                self._synced = upto
+            finally:
+                self._syncing.set()
+                self._syncing = None
 
     def _failure(self) -> Degraded | None:
         """Anew after everything that may have switched greenlets."""

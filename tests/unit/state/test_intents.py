@@ -93,6 +93,21 @@ def test_a_closed_partition_comes_back_as_it_was(key):
     assert decode_closed(encode_closed(key)) == key
 
 
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\0\0\5x", "bytes too many"),
+        (b"\0\0", "ends too early"),
+        (b"\x7fshort", "ends too early"),
+        (b"\0\0" + b"\xff" * 9 + b"\1", "too large"),
+        (b"\0\0" + b"\x80" * 12, "without end"),
+    ],
+)
+def test_a_faulty_payload_is_named(payload, reason):
+    with pytest.raises(IntentRefused, match=reason):
+        decode_closed(payload)
+
+
 def test_undecodable_names_survive():
     odd = replace(intent(), segments=(replace(note(), service="\udcff"),))
     assert decode_intent(encode_intent(odd))[0] == odd
@@ -223,6 +238,8 @@ def test_a_cut_file_is_used_up_to_the_cut(cut):
     whole = [n for n in range(5) if ends[n] <= cut]
     assert [frame.sequence for frame in found] == whole
     assert bool(refused) == (cut not in (0, *ends))
+    if refused and whole:
+        assert "cut off" in refused[0].reason
 
 
 @given(data=st.binary(max_size=400), at=st.integers(0, 600))

@@ -80,6 +80,9 @@ def test_a_released_partition_has_no_open_intent(tmp_path):
     put(journal, intent(2, partition=1))
     assert isinstance(journal.release(intent(1, partition=0).key), Written)
     assert opened(tmp_path).found.open == (intent(2, partition=1),)
+    last = keep_going(journal, 60, partition=2)
+    found = opened(tmp_path).found
+    assert (set(found.open), found.refused) == ({intent(2, partition=1), last}, ())
 
 
 def test_open_intents_survive_any_number_of_changes_of_files(tmp_path):
@@ -91,6 +94,15 @@ def test_open_intents_survive_any_number_of_changes_of_files(tmp_path):
     assert set(found.open) == {quiet, last}
     assert found.refused == ()
     assert all((tmp_path / name).stat().st_size < 3 * SMALL_BYTES for name in NAMES)
+
+
+def test_an_intent_that_was_written_again_for_a_change_of_files_can_be_settled(tmp_path):
+    journal = opened(tmp_path)
+    put(journal, intent(7, partition=5))
+    keep_going(journal, 60)
+    settle(journal, intent(7, partition=5))
+    put(journal, intent(8, partition=5))
+    assert note(7) in opened(tmp_path).found.settled
 
 
 def test_open_intents_survive_changes_of_files_over_many_processes(tmp_path):
@@ -121,7 +133,6 @@ def test_what_an_earlier_process_settled_is_kept_until_positions_are_saved(tmp_p
     journal = opened(tmp_path)
     for number in range(10, 60):
         put(journal, intent(number))
-        settle(journal, intent(number))
     assert note(0) in opened(tmp_path).found.settled
 
 
@@ -171,6 +182,8 @@ def test_old_records_that_cannot_be_invalidated_are_said_to_be_there(tmp_path, m
     assert not outcome.invalidated
     monkeypatch.undo()
     assert opened(tmp_path).found.open == (intent(1),)
+    assert journal.repair()
+    assert opened(tmp_path).found.open == ()
 
 
 def test_records_that_cannot_be_emptied_are_removed(tmp_path, monkeypatch):
@@ -335,6 +348,18 @@ def test_one_sync_serves_all_who_wait(tmp_path, monkeypatch):
     gevent.joinall(writers, raise_error=True)
     assert 1 <= disk.calls <= 3
     assert disk.done == disk.calls
+
+
+def test_nobody_waits_for_what_others_write_meanwhile(tmp_path, monkeypatch):
+    journal = opened(tmp_path, sync="full", capacity_bytes=CAPACITY_BYTES)
+    disk = Disk(monkeypatch)
+
+    def write_five(partition: int) -> None:
+        for number in range(5):
+            put(journal, intent(number, partition % 6))
+
+    gevent.joinall([gevent.spawn(write_five, number) for number in range(20)], raise_error=True)
+    assert disk.calls <= 12
 
 
 def test_a_disk_that_fails_degrades_all_who_wait(tmp_path, monkeypatch):
