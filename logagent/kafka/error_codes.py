@@ -12,6 +12,7 @@ COORDINATOR_LOAD_IN_PROGRESS: Final = 14
 NOT_ENOUGH_REPLICAS: Final = 19
 INVALID_TIMESTAMP: Final = 32
 DUPLICATE_SEQUENCE_NUMBER: Final = 46
+UNKNOWN_PRODUCER_ID: Final = 59
 INVALID_RECORD: Final = 87
 
 TOPIC_REFUSALS: Final = frozenset({UNKNOWN_TOPIC_OR_PARTITION, 17, 29})
@@ -20,7 +21,10 @@ TOPIC_REFUSALS: Final = frozenset({UNKNOWN_TOPIC_OR_PARTITION, 17, 29})
 RECORD_REFUSALS: Final = frozenset({MESSAGE_TOO_LARGE, 18, INVALID_RECORD})
 """The batch is refused for what is in it: cut it in halves until the record to blame stands alone."""
 
-PRODUCER_RESETS: Final = frozenset({45, 47, 59, 90})
+EPOCH_REFUSALS: Final = frozenset({47, 90})
+"""Somebody else goes on under our producer id."""
+
+PRODUCER_RESETS: Final = EPOCH_REFUSALS | {45, UNKNOWN_PRODUCER_ID}
 """The broker and we disagree about the sequence: take a new producer id and begin again at sequence 0."""
 
 

@@ -16,6 +16,8 @@ PRODUCE: Final = 0
 FETCH: Final = 1
 API_VERSIONS: Final = 18
 INIT_PRODUCER_ID: Final = 22
+DESCRIBE_PRODUCERS: Final = 61
+"""Brokers before 2.8 do not know it, and hang up on whoever asks: look into their ApiVersions first."""
 
 _ACKS_ALL: Final = -1
 # InitProducerId asks for it; it means nothing outside of transactions.
@@ -30,6 +32,10 @@ _TWO_INT32 = Struct(">ii")
 _PARTITION_ANSWER = Struct(">ihqq")
 _INIT_PRODUCER_ID_ANSWER = Struct(">ihqh")
 _API_VERSION = Struct(">hhh")
+_PARTITION_CODE = Struct(">ih")
+# Id, epoch, last sequence, last time stamp, coordinator epoch, start of the open transaction.
+_PRODUCER = Struct(">qiiqiq")
+_NO_TAGS: Final = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,28 @@ class ProducerId:
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveProducer:
+    """What a replica remembers of a producer id in one partition."""
+
+    epoch: int
+    last_sequence: int
+    last_timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProducers:
+    """The producer ids that a replica remembers; none with an error code.
+
+    A follower answers from its own log, too. An id that is not there never wrote, or has expired.
+    """
+
+    topic: str
+    partition: int
+    code: int
+    producers: Mapping[int, ActiveProducer]
+
+
+@dataclass(frozen=True, slots=True)
 class ApiVersions:
     """Per API key the least and greatest version that a broker takes."""
 
@@ -66,6 +94,11 @@ class ApiVersions:
     def kafka_line(self) -> str:
         """Which Kafka this is. Kafka 4 lists old Produce versions that it refuses; Fetch tells the truth."""
         return "4.x" if self.ranges.get(FETCH, (0, 0))[0] >= 4 else "3.x or older"
+
+    @property
+    def describes_producers(self) -> bool:
+        """Whether the broker answers DescribeProducers."""
+        return self.ranges.get(DESCRIBE_PRODUCERS, (1, 1))[0] == 0
 
 
 class RequestWriter:
@@ -96,6 +129,17 @@ class RequestWriter:
     def api_versions(self) -> bytes:
         """ApiVersions v0."""
         return self._frame(API_VERSIONS, 0, [])
+
+    def describe_producers(self, topics: Mapping[str, Sequence[int]]) -> bytes:
+        """DescribeProducers v0: which producer ids the broker remembers in these partitions of each topic."""
+        pieces = [_NO_TAGS, _compact(len(topics))]
+        for topic, partitions in topics.items():
+            encoded = topic.encode()
+            pieces += (_compact(len(encoded)), encoded, _compact(len(partitions)))
+            pieces += (_INT32.pack(partition) for partition in partitions)
+            pieces.append(_NO_TAGS)
+        pieces.append(_NO_TAGS)
+        return self._frame(DESCRIBE_PRODUCERS, 0, pieces)
 
     def _frame(self, api_key: int, version: int, body: list[bytes]) -> bytes:
         size = _REQUEST_HEADER.size - _INT32.size + len(self._client_id) + sum(map(len, body))
@@ -139,6 +183,44 @@ def parse_api_versions(answer: bytes, address: str) -> ApiVersions:
     return ApiVersions(code, ranges)
 
 
+def parse_describe_producers(answer: bytes, address: str) -> tuple[PartitionProducers, ...]:
+    """DescribeProducers v0."""
+    reader = _Reader(answer, address)
+    reader.tags()
+    reader.take(_INT32)  # throttle time
+    found: list[PartitionProducers] = []
+    for _ in range(reader.compact_count(1)):
+        topic = reader.compact_string()
+        for _ in range(reader.compact_count(_PARTITION_CODE.size)):
+            partition, code = reader.take(_PARTITION_CODE)
+            reader.compact_string()  # what the code says already, or null
+            producers = {}
+            for _ in range(reader.compact_count(_PRODUCER.size)):
+                producer_id, epoch, last_sequence, last_ms, _coordinator, _start = reader.take(_PRODUCER)
+                producers[producer_id] = ActiveProducer(epoch, last_sequence, last_ms)
+                reader.tags()
+            reader.tags()
+            found.append(PartitionProducers(topic, partition, code, producers))
+        reader.tags()
+    reader.tags()
+    reader.end()
+    return tuple(found)
+
+
+def _compact(length: int) -> bytes:
+    """A length as newer requests write it: one more, because 0 is null, in LEB128."""
+    return _unsigned(length + 1)
+
+
+def _unsigned(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 def _string(text: str) -> bytes:
     encoded = text.encode()
     return _INT16.pack(len(encoded)) + encoded
@@ -160,11 +242,40 @@ class _Reader:
         (size,) = self.take(_INT16)
         if size < 0:
             raise self._violation("null where a name belongs")
+        return self._text(size)
+
+    def compact_string(self) -> str:
+        """Null is as good as empty."""
+        return self._text(max(0, self._unsigned() - 1))
+
+    def _text(self, size: int) -> str:
         start = self._advance(size)
         try:
             return self._data[start : start + size].decode()
         except UnicodeDecodeError as error:
             raise self._violation("a name that is not UTF-8") from error
+
+    def tags(self) -> None:
+        """Tagged fields, which say nothing to us."""
+        for _ in range(self._unsigned()):
+            self._unsigned()
+            self._advance(self._unsigned())
+
+    def _unsigned(self) -> int:
+        number = 0
+        for shift in range(0, 35, 7):
+            byte = self._data[self._advance(1)]
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+        raise self._violation("a number without end")
+
+    def compact_count(self, least_item_bytes: int) -> int:
+        """As `count`; null is as good as empty."""
+        count = max(0, self._unsigned() - 1)
+        if count * least_item_bytes > len(self._data) - self._position:
+            raise self._violation(f"an array of {count} items")
+        return count
 
     def count(self, least_item_bytes: int) -> int:
         """An array's length, checked against what is left before anybody loops over it."""

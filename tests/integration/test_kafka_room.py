@@ -10,7 +10,7 @@ from logagent.errors import BrokerUnavailable
 from logagent.kafka.connections import Cluster, Connection
 from logagent.kafka.metadata import NO_LEADER, BrokerAddress
 from logagent.kafka.record_batch import Records, encode, encode_header_block
-from logagent.kafka.requests import parse_produce
+from logagent.kafka.requests import parse_describe_producers, parse_produce
 from logagent.spawn import Spawner
 from tests.support.consumer import read_messages
 from tests.support.waiting import wait_until
@@ -78,6 +78,23 @@ class Producer:
         settled |= {answer.partition: answer for answer in answers if answer.code != NOT_LEADER}
         return all(answer.code != NOT_LEADER for answer in answers)
 
+    def remembered(self, producer_id, partition=0, topic=None):
+        """What the leader says about a producer id: (epoch, last sequence), None, or an error code."""
+        found = []
+        wait_until(
+            lambda: self._ask(topic or self.topic, partition, found), 20, "the leader takes up its office"
+        )
+        known = found[-1].producers.get(producer_id)
+        return found[-1].code or (known and (known.epoch, known.last_sequence))
+
+    def _ask(self, topic, partition, found):
+        frame = self.cluster.writer.describe_producers({topic: [partition]})
+        answer = self.connection.call(frame, 10.0)
+        (one,) = parse_describe_producers(answer, str(self.connection.address))
+        assert (one.topic, one.partition) == (topic, partition)
+        found.append(one)
+        return one.code != NOT_LEADER
+
     def code(self, batch):
         return self.send((0, batch))[0].code
 
@@ -97,18 +114,21 @@ def producer(cluster, topic):
 @pytest.fixture
 def idempotent(cluster):
     """Builds batches of ten lines under a producer id of their own."""
-    identity = new_producer_id(cluster)
+    return batches_of(new_producer_id(cluster))
 
-    def make(sequence, count=10):
+
+def batches_of(identity):
+    def make(sequence, count=10, *, epoch=0, age_ms=0):
         lines = [b"%d" % number for number in range(sequence, sequence + count)]
         return encode(
             [Records(lines)],
-            timestamp_ms=now_ms(),
+            timestamp_ms=now_ms() - age_ms,
             producer_id=identity.id,
-            producer_epoch=identity.epoch,
+            producer_epoch=identity.epoch + epoch,
             base_sequence=sequence,
         )
 
+    make.id = identity.id
     return make
 
 
@@ -161,6 +181,76 @@ def test_a_damaged_batch_is_refused_with_2(producer):
     batch = bytearray(encode([Records([b"line"])], timestamp_ms=now_ms()))
     batch[-2] ^= 1
     assert producer.code(bytes(batch)) == 2
+
+
+def test_the_leader_tells_the_last_sequence_of_a_producer_id(cluster, producer, idempotent):
+    told = [producer.remembered(idempotent.id)]
+    for batch in (idempotent(0), idempotent(10, 7), idempotent(10, 7)):
+        assert producer.code(batch) == 0
+        told.append(producer.remembered(idempotent.id))
+    assert told == [None, (0, 9), (0, 16), (0, 16)]
+    assert producer.remembered(idempotent.id, partition=1) is None
+    assert producer.remembered(new_producer_id(cluster).id) is None
+    assert cluster.api_versions(producer.connection).describes_producers
+
+
+def test_another_cut_in_a_place_that_is_taken_is_refused_and_its_sequence_tells_which_came_in(
+    producer, idempotent
+):
+    assert [producer.code(batch) for batch in (idempotent(0), idempotent(10, 7), idempotent(10, 6))] == [
+        0,
+        0,
+        45,
+    ]
+    assert producer.remembered(idempotent.id) == (0, 16)
+
+
+def test_the_next_epoch_shuts_out_late_requests(producer, idempotent):
+    assert [producer.code(batch) for batch in (idempotent(0), idempotent(0, 3, epoch=1))] == [0, 0]
+    assert producer.remembered(idempotent.id) == (1, 2)
+    assert [producer.code(batch) for batch in (idempotent(10), idempotent(10, epoch=2))] == [47, 45]
+
+
+def test_an_id_of_old_batches_is_forgotten_and_its_last_batch_appended_again(
+    kafka_node, kafka_version, topic
+):
+    node = kafka_node(
+        kafka_version,
+        properties={"producer.id.expiration.ms": 60_000, "producer.id.expiration.check.interval.ms": 200},
+    )
+    cluster = cluster_of(("127.0.0.1", node.port))
+    producer, make = Producer(cluster, topic), batches_of(new_producer_id(cluster))
+    old, fresh = make(0, age_ms=86_400_000), batches_of(new_producer_id(cluster))
+    assert producer.code(fresh(0)) == 0
+    assert producer.send((0, old))[0].base_offset == 10
+    wait_until(lambda: producer.remembered(make.id) is None, 20, "the old batch's id is forgotten")
+    again = producer.send((0, old))[0]
+    assert (again.code, again.base_offset, again.log_append_time_ms) == (0, 20, -1)
+    assert producer.remembered(fresh.id) == (0, 9)
+    producer.connection.close()
+
+
+def test_who_may_write_but_not_read_may_not_ask(kafka_node, kafka_version, topic):
+    node = kafka_node(
+        kafka_version,
+        properties={
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        },
+    )
+    cluster = cluster_of(("127.0.0.1", node.port))
+    producer, make = Producer(cluster, topic), batches_of(new_producer_id(cluster))
+    assert producer.code(make(0)) == 0
+    assert producer.remembered(make.id) == (0, 9)
+    node.allow_only(topic, "WRITE")
+    wait_until(lambda: producer.remembered(make.id) == 29, 20, "asking is denied")
+    assert producer.code(make(10)) == 0
+    producer.connection.close()
+
+
+def test_asking_about_an_unknown_topic_or_partition_is_answered_with_3(producer, topic):
+    assert producer.remembered(1, topic=f"{topic}-other") == 3
+    assert producer.remembered(1, partition=99) == 3
 
 
 def test_an_unknown_topic_and_an_unknown_partition_are_refused_with_3(producer, topic):

@@ -4,7 +4,14 @@
 import signal
 from collections.abc import Mapping
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not say that it exports them
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from logagent.demo import kafka_node
@@ -72,6 +79,23 @@ class KafkaNode(kafka_node.KafkaNode):
     def delete_topic(self, name: str) -> None:
         admin = self._admin()  # it must live as long as its futures
         for future in admin.delete_topics([name]).values():
+            future.result(timeout=30)
+
+    def allow_only(self, topic: str, operation: str) -> None:
+        """Everybody may do just this with the topic (and ask what it is). The broker needs an authorizer."""
+        admin = self._admin()
+        rules = [
+            AclBinding(
+                ResourceType.TOPIC,
+                topic,
+                ResourcePatternType.LITERAL,
+                "User:*",
+                "*",
+                AclOperation[operation],
+                AclPermissionType.ALLOW,
+            )
+        ]
+        for future in admin.create_acls(rules).values():
             future.result(timeout=30)
 
     def _admin(self) -> AdminClient:

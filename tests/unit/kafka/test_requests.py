@@ -8,16 +8,20 @@ from hypothesis import strategies as st
 
 from logagent.errors import ProtocolViolation
 from logagent.kafka.requests import (
+    DESCRIBE_PRODUCERS,
+    ActiveProducer,
     ApiVersions,
+    PartitionProducers,
     ProduceAnswer,
     ProducerId,
     RequestWriter,
     parse_api_versions,
+    parse_describe_producers,
     parse_init_producer_id,
     parse_produce,
 )
 
-PARSERS = [parse_produce, parse_init_producer_id, parse_api_versions]
+PARSERS = [parse_produce, parse_init_producer_id, parse_api_versions, parse_describe_producers]
 
 
 def produce_answer(topics):
@@ -111,3 +115,77 @@ def test_a_damaged_answer_is_a_protocol_violation_and_nothing_else(cut, flip, by
     answer[flip % len(answer)] = byte
     with suppress(ProtocolViolation):
         parse_produce(bytes(answer[: len(answer) - cut]), "b:1")
+
+
+# -- DescribeProducers: newer than the others, with compact lengths and tagged fields ---------------------------------
+
+
+def producers_answer(partitions, *, tags=b"\0", text=b"\0"):
+    body = tags + struct.pack(">i", 0) + b"\x02" + b"\x05logs" + bytes([len(partitions) + 1])
+    for number, code, producers in partitions:
+        body += struct.pack(">ih", number, code) + text + bytes([len(producers) + 1])
+        for producer in producers:
+            body += struct.pack(">qiiqiq", *producer, -1, -1) + tags
+        body += tags
+    return body + tags + tags
+
+
+PRODUCERS = [
+    (0, 0, [(4000, 0, 16, 1_700_000_000_000), (4001, 3, 2**31 - 1, -1)]),
+    (5, 29, []),
+]
+FOUND = (
+    PartitionProducers(
+        "logs",
+        0,
+        0,
+        {4000: ActiveProducer(0, 16, 1_700_000_000_000), 4001: ActiveProducer(3, 2**31 - 1, -1)},
+    ),
+    PartitionProducers("logs", 5, 29, {}),
+)
+
+
+def test_a_question_about_producers_is_laid_out_as_version_0():
+    frame = RequestWriter("a").describe_producers({"logs": [0, 5], "é" * 70: [1]})
+    assert frame == (
+        struct.pack(">ihhih", len(frame) - 4, 61, 0, 1, 1) + b"a" + b"\0"
+        + b"\x03\x05logs\x03" + struct.pack(">ii", 0, 5) + b"\0"
+        + b"\x8d\x01" + "é".encode() * 70 + b"\x02" + struct.pack(">i", 1) + b"\0"
+        + b"\0"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tags", [b"\0", b"\x02\x00\x01x\x85\x01\x03abc"])
+@pytest.mark.parametrize("text", [b"\0", b"\x01", b"\x04why"])
+def test_an_answer_about_producers_is_read_whatever_is_tagged_to_it(tags, text):
+    assert parse_describe_producers(producers_answer(PRODUCERS, tags=tags, text=text), "b:1") == FOUND
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (b"\0\0\0\0\0" + b"\xff\xff\xff\xff\x0f", "an array of 4294967294 items"),
+        (b"\x80" * 10, "a number without end"),
+        (b"\x01\x00\x7f", "an end where more should follow"),
+        (producers_answer(PRODUCERS)[:-1], "an end where more should follow"),
+        (producers_answer(PRODUCERS) + b"x", "1 bytes too many"),
+        (producers_answer(PRODUCERS).replace(b"logs", b"l\xff\xffs"), "not UTF-8"),
+    ],
+)
+def test_a_faulty_answer_about_producers_is_named(answer, what):
+    with pytest.raises(ProtocolViolation, match=what):
+        parse_describe_producers(answer, "b:1")
+
+
+@given(cut=st.integers(0, 120), flip=st.integers(0, 120), byte=st.integers(0, 255))
+def test_a_damaged_answer_about_producers_is_a_protocol_violation_and_nothing_else(cut, flip, byte):
+    answer = bytearray(producers_answer(PRODUCERS))
+    answer[flip % len(answer)] = byte
+    with suppress(ProtocolViolation):
+        parse_describe_producers(bytes(answer[: len(answer) - cut]), "b:1")
+
+
+@pytest.mark.parametrize(("ranges", "able"), [({}, False), ({61: (0, 0)}, True), ({61: (1, 2)}, False)])
+def test_who_can_be_asked_about_producers_is_known_beforehand(ranges, able):
+    assert DESCRIBE_PRODUCERS == 61
+    assert ApiVersions(0, ranges).describes_producers is able

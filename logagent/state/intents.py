@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The note of a batch that is about to be sent, and how such notes stand in the journal's files. Pure.
+
+A frame: magic, format, kind, size, generation of the file, sequence, CRC-32C of all that and of the payload, payload.
+Behind the last frame stand zeros. Numbers of the payload are LEB128; strings and render ids stand in tables before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final, NamedTuple
+
+from crc32c import crc32c
+
+FORMAT: Final = 1
+MAGIC: Final = b"\xf1LAJ"
+HEADER: Final = 0
+"""The kind of the first frame of a file: it has no payload and shows the file's generation."""
+
+INTENT: Final = 1
+CLOSED: Final = 2
+"""The partition has no open intent any more, although none followed."""
+
+TERMINATOR: Final = bytes(8)
+
+_HEAD = Struct(">4sBBIQQ")
+_CRC = Struct(">I")
+FRAME_BYTES: Final = _HEAD.size + _CRC.size
+_MAX_NUMBER = 2**63 - 1
+_RENDER_ID_BYTES = 16
+
+
+class IntentRefused(ValueError):
+    """A payload that says nothing sensible; the text says why."""
+
+
+class PartitionKey(NamedTuple):
+    """What there is at most one open intent of."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentNote:
+    """The part of a batch that came from one file: `[start_offset, end_offset)` of it, as so many records.
+
+    `source_crc` is the CRC-32C of the `hashed_bytes` from `start_offset` on: of all of them, unless a line was cut and
+    its rest never read. `render_id` names the stored settings by which it was rendered.
+    """
+
+    service: str
+    identity: str
+    start_offset: int
+    end_offset: int
+    records: int
+    render_id: bytes
+    source_crc: int
+    hashed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCut:
+    """What else was sent to the same place in the sequence, with another number of records."""
+
+    segments: tuple[SegmentNote, ...]
+
+    @property
+    def records(self) -> int:
+        """By how many records brokers know it."""
+        return sum(segment.records for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord:
+    """Everything that a later process needs to find out about a batch, and to build it again."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    partitions: int
+    producer_id: int
+    epoch: int
+    base_sequence: int
+    max_timestamp_ms: int
+    segments: tuple[SegmentNote, ...]
+    earlier_cuts: tuple[EarlierCut, ...] = ()
+
+    @property
+    def key(self) -> PartitionKey:
+        """Whose intent it is."""
+        return PartitionKey(self.cluster_id, self.topic, self.partition)
+
+    @property
+    def records(self) -> int:
+        """How many records the batch has."""
+        return sum(segment.records for segment in self.segments)
+
+    def cut(self, records: int) -> tuple[SegmentNote, ...]:
+        """The segments of the cut with so many records; none if there is no such cut."""
+        if records == self.records:
+            return self.segments
+        return next((cut.segments for cut in self.earlier_cuts if cut.records == records), ())
+
+
+class Settled(NamedTuple):
+    """Which earlier intent an intent shows to be settled, and by the cut with how many records."""
+
+    sequence: int
+    records: int
+
+
+NOTHING_SETTLED: Final = Settled(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame whose CRC is right."""
+
+    kind: int
+    generation: int
+    sequence: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Bytes `[start, end)` of a journal file that should be records and are not."""
+
+    start: int
+    end: int
+    reason: str
+
+
+def source_crc(data: bytes, before: int = 0) -> int:
+    """The hash of source bytes; `before` is that of what stands right before them."""
+    return int(crc32c(data, before))
+
+
+def encode_frame(kind: int, generation: int, sequence: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    head = _HEAD.pack(MAGIC, FORMAT, kind, len(payload), generation, sequence)
+    return b"".join((head, _CRC.pack(crc32c(payload, crc32c(head))), payload))
+
+
+def scan(data: bytes) -> tuple[list[Frame], list[Refusal], int]:
+    """The frames of a file's newest generation, what had to be refused between them, and where the next one goes.
+
+    Frames of earlier generations, which stand behind the end, are not mentioned.
+    """
+    whole = list(_whole_frames(data))
+    if not whole:
+        reason = None if not data.strip(b"\0") else "there is no whole record in the file"
+        return [], [Refusal(0, len(data), reason)] if reason else [], 0
+    newest = max(frame.generation for _, frame in whole)
+    frames: list[Frame] = []
+    refused: list[Refusal] = []
+    expected = 0
+    for start, frame in whole:
+        if frame.generation != newest:
+            continue
+        if start > expected:
+            refused.append(Refusal(expected, start, _why_not(data, expected)))
+        frames.append(frame)
+        expected = start + FRAME_BYTES + len(frame.payload)
+    tail = data[expected : expected + len(TERMINATOR)]
+    if tail.strip(b"\0"):
+        refused.append(Refusal(expected, len(data), _why_not(data, expected)))
+    return frames, refused, expected
+
+
+def _whole_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
+    """Every frame with a right CRC, wherever it stands."""
+    at = data.find(MAGIC)
+    while at >= 0:
+        frame = _frame_at(data, at)
+        if isinstance(frame, Frame):
+            yield at, frame
+            at = data.find(MAGIC, at + FRAME_BYTES + len(frame.payload))
+        else:
+            at = data.find(MAGIC, at + 1)
+
+
+def _frame_at(data: bytes, at: int) -> Frame | str:
+    """The frame, or why there is none."""
+    if len(data) - at < FRAME_BYTES:
+        return "a record is cut off"
+    magic, version, kind, size, generation, sequence = _HEAD.unpack_from(data, at)
+    if magic != MAGIC:
+        return "no record begins here"
+    begin = at + FRAME_BYTES
+    if begin + size > len(data):
+        return "a record is cut off, or its size is wrong"
+    (crc,) = _CRC.unpack_from(data, at + _HEAD.size)
+    payload = data[begin : begin + size]
+    if crc32c(payload, crc32c(data[at : at + _HEAD.size])) != crc:
+        return "the checksum of a record is wrong"
+    if version != FORMAT:
+        return f"a record has format {version}, this release reads {FORMAT}"
+    return Frame(kind, generation, sequence, payload)
+
+
+def _why_not(data: bytes, at: int) -> str:
+    frame = _frame_at(data, at)
+    return frame if isinstance(frame, str) else "a record of an earlier time stands here"
+
+
+# -- payloads ---------------------------------------------------------------------------------------------------------
+
+
+def encode_intent(record: IntentRecord, settles: Settled = NOTHING_SETTLED) -> bytes:
+    """The payload of an intent."""
+    cuts = [record.segments, *(cut.segments for cut in record.earlier_cuts)]
+    strings: dict[str, int] = {}
+    renders: dict[bytes, int] = {}
+    body = bytearray()
+    for segments in cuts:
+        _put(body, len(segments))
+        for one in segments:
+            span = one.end_offset - one.start_offset
+            for number in (
+                strings.setdefault(one.service, len(strings)),
+                strings.setdefault(one.identity, len(strings)),
+                renders.setdefault(one.render_id, len(renders)),
+                one.start_offset,
+                span,
+                one.records,
+                span - one.hashed_bytes,
+            ):
+                _put(body, number)
+            body += _CRC.pack(one.source_crc)
+    out = bytearray()
+    _put_strings(out, (record.cluster_id, record.topic))
+    for number in (
+        *settles, record.partition, record.partitions, record.producer_id, record.epoch, record.base_sequence,
+        record.max_timestamp_ms, len(strings),
+    ):  # fmt: skip
+        _put(out, number)
+    _put_strings(out, list(strings))
+    _put(out, len(renders))
+    for render_id in renders:
+        if len(render_id) != _RENDER_ID_BYTES:
+            raise ValueError("a render id has 16 bytes")
+        out += render_id
+    _put(out, len(cuts))
+    return bytes(out + body)
+
+
+def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
+    """The intent and what it settles. Raises IntentRefused."""
+    reader = _Reader(payload)
+    cluster_id, topic = reader.string(), reader.string()
+    settles = Settled(reader.number(), reader.number())
+    partition, partitions, producer_id, epoch, base, stamp = (reader.number() for _ in range(6))
+    strings = [reader.string() for _ in range(reader.number())]
+    renders = [reader.take(_RENDER_ID_BYTES) for _ in range(reader.number())]
+    cuts = [_segments(reader, strings, renders) for _ in range(reader.number())]
+    reader.end()
+    if not all(cuts):
+        raise IntentRefused("it has no records")
+    if partition >= partitions or epoch > 0x7FFF or base > 0x7FFFFFFF:
+        raise IntentRefused("its partition, epoch or sequence is out of range")
+    earlier = tuple(EarlierCut(segments) for segments in cuts[1:])
+    record = IntentRecord(
+        cluster_id, topic, partition, partitions, producer_id, epoch, base, stamp, cuts[0], earlier
+    )
+    return record, settles
+
+
+def _segments(reader: "_Reader", strings: list[str], renders: list[bytes]) -> tuple[SegmentNote, ...]:
+    found = []
+    for _ in range(reader.number()):
+        service, identity, render, start, span, records, unhashed = (reader.number() for _ in range(7))
+        (crc,) = _CRC.unpack(reader.take(_CRC.size))
+        if max(service, identity) >= len(strings) or render >= len(renders):
+            raise IntentRefused("a segment names what is not in its tables")
+        if unhashed > span or not records or start + span > _MAX_NUMBER:
+            raise IntentRefused("a segment has impossible numbers")
+        found.append(
+            SegmentNote(
+                strings[service], strings[identity], start, start + span, records, renders[render], crc,
+                span - unhashed,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def encode_closed(key: PartitionKey) -> bytes:
+    """The payload of a CLOSED frame."""
+    out = bytearray()
+    _put_strings(out, (key.cluster_id, key.topic))
+    _put(out, key.partition)
+    return bytes(out)
+
+
+def decode_closed(payload: bytes) -> PartitionKey:
+    """The partition. Raises IntentRefused."""
+    reader = _Reader(payload)
+    key = PartitionKey(reader.string(), reader.string(), reader.number())
+    reader.end()
+    return key
+
+
+def _put(out: bytearray, number: int) -> None:
+    if not 0 <= number <= _MAX_NUMBER:
+        raise ValueError(f"{number} is out of range")
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def _put_strings(out: bytearray, strings: Sequence[str]) -> None:
+    for string in strings:
+        encoded = string.encode("utf-8", "surrogateescape")
+        _put(out, len(encoded))
+        out += encoded
+
+
+class _Reader:
+    """Never reads past the end, so a list that says to be longer than the rest ends there, too."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def number(self) -> int:
+        number = shift = 0
+        while True:
+            (byte,) = self.take(1)
+            number |= (byte & 0x7F) << shift
+            if number > _MAX_NUMBER:
+                raise IntentRefused("it has a number that is too large")
+            if byte < 0x80:
+                return number
+            shift += 7
+            if shift > 63:
+                raise IntentRefused("it has a number without end")
+
+    def string(self) -> str:
+        return self.take(self.number()).decode("utf-8", "surrogateescape")
+
+    def take(self, size: int) -> bytes:
+        end = self._at + size
+        if end > len(self._data):
+            raise IntentRefused("it ends too early")
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise IntentRefused("it has bytes too many")
