@@ -13,6 +13,15 @@ README = HERE / "README.md"
 
 DEMO = ["confluent-kafka>=2.5"]
 TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3"]
+FLEET = ["ansible-core>=2.16.19,!=2.17.*"]
+MOLECULE = [
+    *TEST,
+    *FLEET,
+    "ansible-lint>=25.1",
+    "molecule>=26.4",
+    "pytest-testinfra>=10.2",
+    "setuptools>=70.1,<82",
+]
 LINT = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
 
 setup(
@@ -48,7 +57,14 @@ setup(
         "rich>=13.7",
         "setuptools<82",  # pykafka imports pkg_resources, which newer ones no longer have
     ],
-    extras_require={"demo": DEMO, "test": TEST, "lint": LINT, "dev": TEST + LINT},
+    extras_require={
+        "demo": DEMO,
+        "test": TEST,
+        "lint": LINT,
+        "dev": TEST + LINT,
+        "fleet": FLEET,  # rolls out
+        "molecule": MOLECULE,  # proves that on machines
+    },
     entry_points={"console_scripts": ["logagent = logagent.__main__:main"]},
     zip_safe=False,
 )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of all scenarios share. Hosts come from the inventory that Molecule wrote."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import testinfra
+import yaml
+
+from tests.support.checker import Report, check
+from tests.support.consumer import consume
+from tests.support.lines import Written
+
+BROKER = "127.0.0.1", 19092  # the listener for tests in machines/middleware.sh
+TIMEOUT_S = 300 if os.environ.get("LOGAGENT_MACHINE") == "qemu" else 60
+AGENTS = ("agent1", "agent2")
+
+
+@pytest.fixture(autouse=True)
+def _longer(request: pytest.FixtureRequest) -> None:
+    """Machines are slower than what the time-out of the other tests allows for."""
+    request.node.add_marker(pytest.mark.timeout(2 * TIMEOUT_S))
+
+
+@pytest.fixture
+def hostvars(host) -> dict:
+    """Variables of the inventory for this host."""
+    return host.backend.get_variables()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """Address of the broker, through a tunnel to the middleware machine."""
+    machines = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
+    machine = next(one for one in machines if one["instance"] == "middleware1")
+    ssh = ["ssh", "-N", "-i", machine["identity_file"], "-p", str(machine["port"])]
+    options = [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "ExitOnForwardFailure=yes",
+        "LogLevel=ERROR",
+    ]
+    ssh += [word for option in options for word in ("-o", option)]
+    address = f"{BROKER[0]}:{BROKER[1]}"
+    with subprocess.Popen([*ssh, "-L", f"{address}:{address}", f"root@{machine['address']}"]) as tunnel:
+        try:
+            while tunnel.poll() is None and not _answers():
+                time.sleep(0.1)
+            assert tunnel.poll() is None, "ssh could not make the tunnel to the broker"
+            yield address
+        finally:
+            tunnel.terminate()
+
+
+def _answers() -> bool:
+    try:
+        with socket.create_connection(BROKER, 1):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def agents() -> dict[str, testinfra.host.Host]:
+    """The hosts that run the agent."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return {name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory) for name in AGENTS}
+
+
+@pytest.fixture
+def count(broker: str, agents: dict, tmp_path: Path) -> Callable[[str], Report]:
+    """Compares what the writers of all hosts noted with what the broker has, knowing nothing of the agents."""
+
+    def count_topic(topic: str) -> Report:
+        written = []
+        for host in agents.values():
+            ledger = json.loads(host.file(f"/srv/kit/{topic}.json").content_string)
+            assert ledger["done"], "the writer has not finished"
+            rows = ledger["files"]
+            written += [Written(row["label"], row["first"], row["last"], row["rotations"]) for row in rows]
+        lines = sum(one.count for one in written)
+        return check(written, consume(broker, topic, tmp_path, expect=lines, timeout_s=TIMEOUT_S))
+
+    return count_topic
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed test shows what the agent said."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and host is not None:
+        said = host.run("journalctl --unit=logagent --lines=40 --no-pager").stdout
+        report.sections.append((f"journal of {host.backend.get_pytest_id()}", said))
+    return report

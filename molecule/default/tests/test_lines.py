@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole path: what was written on the hosts is in Kafka, once and in order."""
+
+from collections.abc import Callable
+
+from tests.support.checker import Report
+
+testinfra_hosts = ["ansible://middleware1"]
+
+
+def test_every_line_arrived_once(count: Callable[[str], Report]) -> None:
+    count("app").require_exact(min_lines=100_000, min_rotations=4)
