@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,16 +75,20 @@ def agents() -> dict[str, testinfra.host.Host]:
 
 
 @pytest.fixture
-def count(broker: str, agents: dict, tmp_path: Path) -> Callable[[str], Report]:
+def count(broker: str, agents: dict, tmp_path: Path) -> Callable[..., Report]:
     """Compares what the writers of all hosts noted with what the broker has, knowing nothing of the agents."""
 
-    def count_topic(topic: str) -> Report:
+    def count_topic(topic: str, writers: list[str]) -> Report:
         written = []
-        for host in agents.values():
-            ledger = json.loads(host.file(f"/srv/kit/{topic}.json").content_string)
-            assert ledger["done"], "the writer has not finished"
-            rows = ledger["files"]
-            written += [Written(row["label"], row["first"], row["last"], row["rotations"]) for row in rows]
+        for name, host in agents.items():
+            ledgers = [json.loads(host.file(f"/srv/kit/{one}.json").content_string) for one in writers]
+            assert all(ledger["done"] for ledger in ledgers), "a writer has not finished"
+            rows = [row for ledger in ledgers for row in ledger["files"]]
+            assert all(row["first"] == before["last"] + 1 for before, row in pairwise(rows)), (
+                "the writers follow on"
+            )
+            rotations = sum(row["rotations"] for row in rows)
+            written.append(Written(name, rows[0]["first"], rows[-1]["last"], rotations))
         lines = sum(one.count for one in written)
         return check(written, consume(broker, topic, tmp_path, expect=lines, timeout_s=TIMEOUT_S))
 

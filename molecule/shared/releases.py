@@ -114,6 +114,7 @@ def main() -> None:
                 filter=lambda one: None if "__pycache__" in one.name else one,
             )
         kit.add(ROOT / "tests/__init__.py", "kit/tests/__init__.py")
+    (out / "version").write_text(version_of(ROOT))
     print(f"made for {version_of(ROOT)}")
 
 

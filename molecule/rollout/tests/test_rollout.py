@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds after upgrade, downgrade, and a release that went back."""
+
+import json
+
+testinfra_hosts = ["ansible://logagent"]
+
+
+def test_the_release_of_before_runs_and_is_well(host, hostvars):
+    assert (
+        host.file("/opt/logagent/current").linked_to == f"/opt/logagent/releases/{hostvars['test_version']}"
+    )
+    said = host.run("/opt/logagent/current/bin/logagent status -c /etc/logagent/logagent.ini --json")
+    assert said.rc == 0, said
+    assert json.loads(said.stdout)["version"] == hostvars["test_version"]
+
+
+def test_nothing_is_left_of_the_attempt(host):
+    assert not host.file("/opt/logagent/next").exists
+    assert not host.file("/var/lib/logagent/state.db.bak").exists
+
+
+def test_only_the_canary_ever_saw_the_broken_release(host, hostvars):
+    seen = host.file(f"/opt/logagent/releases/{hostvars['test_version']}.post2").exists
+    assert seen is (hostvars["inventory_hostname"] == "agent1")
