@@ -1,7 +1,7 @@
 # Every target has its help after two hashes; `make help` shows it.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo kafka venv kafka-libs lint format test unit integration bench wheelhouse fleet-lint molecule molecule-vm clean
+.PHONY: help demo kafka venv kafka-libs etcd-bins lint format test unit integration soak bench wheelhouse fleet-lint molecule molecule-vm clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,9 @@ kafka: $(DEMO_STAMP) kafka-libs ## run a real Kafka on loopback until Ctrl-C (VE
 kafka-libs: ## fetch real Kafka brokers into the cache outside the tree (asks before it installs Java or Maven)
 	@scripts/kafka-libs.sh
 
+etcd-bins: venv ## fetch and build real Etcd servers into the cache outside the tree (pip, Go)
+	@scripts/etcd-bins.sh
+
 lint: venv ## check style, types and who imports whom
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check --quiet $(wildcard $(CODE))
@@ -48,14 +51,17 @@ format: venv ## format the code, sort its imports
 	$(BIN)/ruff check --select I --fix --quiet $(wildcard $(CODE))
 	$(BIN)/ruff format --quiet $(wildcard $(CODE))
 
-test: venv kafka-libs lint ## everything: linters, unit tests, integration tests on real brokers
+test: venv kafka-libs etcd-bins lint ## everything: linters, unit tests, integration tests on real services
 	$(PYTEST)
 
 unit: venv ## only the tests that need no service
-	$(PYTEST) --ignore=tests/integration
+	$(PYTEST) --ignore=tests/integration --ignore=tests/contract
 
-integration: venv kafka-libs ## only the tests on real brokers
-	$(PYTEST) tests/integration
+integration: venv kafka-libs etcd-bins ## only the tests on real brokers and Etcd servers
+	$(PYTEST) tests/integration tests/contract
+
+soak: venv etcd-bins ## the long forms of tests: minutes each
+	$(PYTEST) -m soak -s tests/integration
 
 bench: venv kafka-libs ## measure beside rsyslog (wants rsyslog and rsyslog-kafka; a quarter of an hour, not part of test)
 	$(BIN)/python -m bench all

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench drain|latency|idle|many|all``; `make bench` runs all."""
+"""``python -m bench drain|latency|idle|many|etcd|all``; `make bench` runs all."""
 
 import argparse
 import sys
 
-from bench import drain, idle, latency, many
+from bench import drain, idle, latency, many, steering
 from bench.shippers import Logagent, Rsyslog, Start, find_rsyslog, rsyslog_version
 from tests.support.kafka import KAFKA_39, KafkaMissing, find_libs
 
-SCENARIOS = ("drain", "latency", "idle", "many")
-_SECONDS = {"latency": 30.0, "idle": 300.0, "many": 30.0}
-_ROUNDS = {"drain": 5, "latency": 1, "idle": 1, "many": 1}
+SCENARIOS = ("drain", "latency", "idle", "many", "etcd")
+_SECONDS = {"latency": 30.0, "idle": 300.0, "many": 30.0, "etcd": 120.0}
+_ROUNDS = {"drain": 5, "latency": 1, "idle": 1, "many": 1, "etcd": 1}
 
 
 def _options() -> argparse.Namespace:
@@ -18,7 +18,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("scenario", choices=(*SCENARIOS, "all"))
     parser.add_argument("--rounds", type=int, help="drain: 5, the others: 1")
     parser.add_argument("--lines", type=int, default=1_000_000, help="drain: lines of the backlog")
-    parser.add_argument("--seconds", type=float, help="latency and many: 30, idle: 300")
+    parser.add_argument("--seconds", type=float, help="latency and many: 30, idle: 300, etcd: 120")
     parser.add_argument("--peer", action="store_true", help="idle: measure rsyslog too")
     parser.add_argument("--alone", action="store_true", help="without rsyslog")
     return parser.parse_args()
@@ -26,12 +26,13 @@ def _options() -> argparse.Namespace:
 
 def _run(scenario: str, options: argparse.Namespace) -> int:
     rounds = options.rounds or _ROUNDS[scenario]
-    alone = options.alone or (scenario == "idle" and not options.peer)
+    alone = options.alone or (scenario in ("idle", "etcd") and not options.peer)
     starts: list[Start] = [Logagent] if alone else [Logagent, Rsyslog]
     if scenario == "drain":
         return drain.run(rounds, options.lines, starts)
     seconds = options.seconds or _SECONDS[scenario]
-    return {"latency": latency.run, "idle": idle.run, "many": many.run}[scenario](rounds, seconds, starts)
+    runs = {"latency": latency.run, "idle": idle.run, "many": many.run, "etcd": steering.run}
+    return runs[scenario](rounds, seconds, starts)
 
 
 def main() -> int:

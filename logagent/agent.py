@@ -2,7 +2,6 @@
 """Builds every part, in the order of a line's journey, and connects them; starts, reloads and stops them."""
 
 import os
-import resource
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -10,13 +9,15 @@ from functools import partial
 import gevent
 from gevent.event import Event
 
-from logagent import __version__, clock
+from logagent import __version__, agent_limits, clock
 from logagent.admin.server import AdminServer
+from logagent.agent_etcd import EtcdLink
 from logagent.agent_view import AgentView
 from logagent.config import ini
+from logagent.config.services import Entry
 from logagent.config.settings import Settings, changed_restart_keys, reloaded
-from logagent.control.reconciler import plan
-from logagent.errors import ConfigError, Fault
+from logagent.control.reconciler import NOTHING, Plan, plan
+from logagent.errors import ConfigError
 from logagent.kafka.connections import Cluster
 from logagent.kafka.record_batch import encode_header_block
 from logagent.ops import log
@@ -38,21 +39,11 @@ from logagent.state.positions import PositionBook
 
 KAFKA_TIMEOUT_S = 3.0
 DRAIN_LOOK_S = 0.02
-MIB = 1024 * 1024
-WIRE_BYTES_PER_SENDER = 2 * MIB
-"""What a sender may hold encoded at once, the copy that goes onto the wire included."""
-
-MIN_BUDGET_BYTES = 4 * MIB
-SPARE_DESCRIPTORS = 256
-"""For connections, the database and the doors; log files may have the rest."""
-
-RESERVE_BYTES = 6 * MIB
-"""For what grows while the agent runs: descriptors and their objects, stacks of greenlets, the allocator's gaps."""
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> int:
     """Run the agent until it is told to stop; returns its exit code. `say` tells a person at the terminal."""
-    _raise_descriptor_limit()
+    agent_limits.raise_descriptor_limit()
     data_dir = DataDir(settings.agent.data_dir)
     try:
         handle = log.configure(
@@ -62,27 +53,6 @@ def run(settings: Settings, say: Callable[[str], None]) -> int:
         return agent.run()
     finally:
         data_dir.release()
-
-
-def budget_bytes(settings: Settings, rss_bytes: int) -> int:
-    """How much memory lines may hold on their way; ConfigError when memory_limit leaves too little."""
-    fixed_bytes = rss_bytes + RESERVE_BYTES + settings.thread_num * WIRE_BYTES_PER_SENDER
-    # Half of what is left: the allocator keeps freed memory in pieces, and line objects come and go.
-    budget = (settings.agent.memory_limit_bytes - fixed_bytes) // 2
-    if budget >= MIN_BUDGET_BYTES:
-        return budget
-    needed = -(-(fixed_bytes + 2 * MIN_BUDGET_BYTES) // MIB)
-    raise ConfigError(
-        (
-            Fault(
-                str(settings.ini_path),
-                "agent",
-                "memory_limit",
-                f"{settings.agent.memory_limit_bytes // MIB}MiB",
-                f"with thread_num = {settings.thread_num} the agent needs at least {needed}MiB",
-            ),
-        )
-    )
 
 
 class Agent:
@@ -103,6 +73,8 @@ class Agent:
         )
         self._wake = Event()
         self._signals: list[int] = []
+        self._entries: tuple[Entry, ...] = ()
+        self._steered = False
         self._limiters: dict[str, Limiter] = {}
         self._counts: dict[str, ServiceCounts] = {}
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
@@ -134,6 +106,8 @@ class Agent:
         self._tailer = tailer
         self._collector = self._build_collector(host_id, Feeder(tailer, self._spawner))
         self._view = AgentView(host_id, self._collector, self._sender, self._book, self._counts)
+        self._etcd = self._build_etcd(host_id) if settings.etcd_addr else None
+        self._view.etcd = self._etcd
         self._metrics.on_collect(self._view.gauges)
         self._admin = self._build_admin(data_dir)
 
@@ -146,7 +120,7 @@ class Agent:
             linger_s=settings.kafka.linger_ms / 1000,
             batch_bytes=settings.kafka.batch_bytes,
             partitioner=settings.kafka.partitioner,
-            budget_bytes=budget_bytes(settings, _rss_bytes()),
+            budget_bytes=agent_limits.budget_bytes(settings, agent_limits.rss_bytes()),
             dead_letter=data_dir.path / "dead-letter.jsonl",
         )
 
@@ -157,7 +131,7 @@ class Agent:
             files.start_at,
             files.rescan_s,
             self.settings.path_rules.refusal,
-            max_files=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS),
+            max_files=agent_limits.max_files(),
         )
 
     def _tail_settings(self) -> TailSettings:
@@ -188,11 +162,23 @@ class Agent:
             events=self._events,
         )
 
+    def _build_etcd(self, host_id: str) -> EtcdLink:
+        return EtcdLink(
+            self.settings,
+            host_id,
+            current=lambda: self.settings,
+            on_change=self._on_steering,
+            status=self._view.identity,
+            summary=self._view.summary,
+            spawner=self._spawner,
+            events=self._events,
+        )
+
     def _limiter_of(self, service: str) -> Limiter:
         return self._limiters[service]
 
     def _set_rates(self) -> None:
-        for entry in self.settings.entries:
+        for entry in self._entries:
             limiter = self._limiters.get(entry.service)
             if limiter is None:
                 tell = partial(self._rate_limited, entry.service)
@@ -230,10 +216,10 @@ class Agent:
             self._events.config_warning(text=text)
         self._spawner.forever("positions", self._book.run)
         self._sender.start()
-        self._set_rates()
         self._collector.start()
-        for entry in self.settings.entries:
-            self._collector.start_entry(entry)
+        if self._etcd is not None:
+            self._etcd.start()
+        self._apply_entries()
         self._admin.start()
         self._view.admin_faults = self._admin.faults
         if self._notifier.watchdog_s is not None:
@@ -255,6 +241,9 @@ class Agent:
                 self._say(f"does not read {shown(path)}: {reason}")
             if not state.refused and not state.files:
                 self._say(f"waits for {entry.log_path}: no such file yet")
+        if self._etcd is not None:
+            now = self._etcd.steering
+            self._say(f"follows Etcd at {', '.join(map(str, settings.etcd_addr))} ({now.state})")
         self._say(f"sends to Kafka at {', '.join(map(str, settings.kafka_addr))}")
         self._say(f"keeps positions in {settings.agent.data_dir}")
         if self._admin.tcp_address:
@@ -271,6 +260,8 @@ class Agent:
                 else:
                     self._events.agent_stopping(reason=signal.Signals(number).name)
                     return
+            if self._steered:
+                self._follow()
 
     def _on_signal(self, number: int) -> None:
         if number != signal.SIGHUP and self._view.phase == "stopping":
@@ -286,6 +277,8 @@ class Agent:
         self._view.phase = "stopping"
         self._notifier.stopping()
         deadline_s = clock.monotonic() + self.settings.agent.shutdown_timeout_s
+        if self._etcd is not None:
+            self._etcd.stop()
         self._collector.stop()
         self._sender.flush()
         while not self._sender.empty and clock.monotonic() < deadline_s:
@@ -337,12 +330,41 @@ class Agent:
         if restart_keys:
             self._events.restart_needed(keys=restart_keys)
             self._say(f"needs a restart to take effect: {', '.join(restart_keys)}")
-        changes = plan(self.settings.entries, wanted.entries)
         self._log.set_level(wanted.level)
         # Keys that need a restart keep their old values, so that the next reload says the same again.
         self.settings = reloaded(self.settings, wanted)
         self._collector.settings = self._collector_settings(self._view.host_id)
         self._tailer.settings = self._tail_settings()
+        changes = self._apply_entries()
+        if self._etcd is not None:
+            self._etcd.reloaded()
+        self._events.reload_applied(
+            started=len(changes.start), changed=len(changes.change), stopped=len(changes.stop)
+        )
+        self._say(f"reloaded: {_told(changes)}")
+
+    # -- entries ------------------------------------------------------------------------------------------------------
+
+    def _on_steering(self) -> None:
+        """Called in the supervisor's greenlet; the main one applies, one change at a time."""
+        self._steered = True
+        self._wake.set()
+
+    def _follow(self) -> None:
+        """Etcd says something else now."""
+        changes = self._apply_entries()
+        if changes != NOTHING:
+            self._events.etcd_applied(
+                started=len(changes.start), changed=len(changes.change), stopped=len(changes.stop)
+            )
+            self._say(f"Etcd changed: {_told(changes)}")
+
+    def _apply_entries(self) -> Plan:
+        """Make what runs what the INI and Etcd say; what they say alike is not touched."""
+        self._steered = False
+        wanted = self.settings.entries if self._etcd is None else self._etcd.wanted(self.settings)
+        changes = plan(self._entries, wanted)
+        self._entries = wanted
         self._set_rates()
         for entry in changes.stop:
             self._collector.stop_entry(entry.id)
@@ -350,20 +372,11 @@ class Agent:
             self._collector.change_entry(entry)
         for entry in changes.start:
             self._collector.start_entry(entry)
-        self._sender.keep_topics({entry.topic for entry in wanted.entries})
-        self._events.reload_applied(
-            started=len(changes.start), changed=len(changes.change), stopped=len(changes.stop)
-        )
-        self._say(
-            f"reloaded: {len(changes.start)} new, {len(changes.change)} changed, {len(changes.stop)} removed"
-        )
+        self._sender.keep_topics({entry.topic for entry in wanted})
+        if self._etcd is not None:
+            self._etcd.applied()
+        return changes
 
 
-def _rss_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _raise_descriptor_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _told(changes: Plan) -> str:
+    return f"{len(changes.start)} new, {len(changes.change)} changed, {len(changes.stop)} removed"

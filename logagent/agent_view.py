@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logagent import __version__
+from logagent.agent_etcd import EtcdLink
 from logagent.ops.metrics import GaugeSample
 from logagent.ops.shown import shown
 from logagent.senders.native_sender import NativeSender
@@ -33,6 +34,7 @@ class AgentView:
     phase: str = "starting"
     reload_fault: str = ""
     admin_faults: list[str] = field(default_factory=list)
+    etcd: EtcdLink | None = None
 
     def reasons(self) -> list[str]:
         """Why the agent is not well, a sentence each; empty when it is."""
@@ -49,6 +51,8 @@ class AgentView:
             reasons.append(
                 f"the changed configuration is refused, the old one is in force: {self.reload_fault}"
             )
+        if self.etcd is not None:
+            reasons += self.etcd.reasons()
         return reasons + self.admin_faults
 
     def not_ready(self) -> list[str]:
@@ -72,6 +76,36 @@ class AgentView:
             "services": self._services(),
             "files": [_file(file) for file in self._files()],
             "brokers": self._brokers(),
+            "etcd": None if self.etcd is None else self.etcd.document(),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Who this agent is: what changes only with its start."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "host_id": self.host_id,
+            "pid": os.getpid(),
+            "started_at_s": round(time.time() - (time.monotonic() - self.started_s)),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """How the agent does, small: health, sums, and the files that are furthest behind."""
+        files = sorted(self._files(), key=_lag_bytes, reverse=True)
+        return {
+            "schema": SCHEMA,
+            "state": self.state(),
+            "reasons": [reason[:200] for reason in self.reasons()[:3]],
+            "uptime_s": round(time.monotonic() - self.started_s),
+            "files": len(files),
+            "lag_bytes": sum(map(_lag_bytes, files)),
+            "lines_read": sum(counts.lines_read for counts in self.counts.values()),
+            "lines_acked": sum(counts.lines_acked for counts in self.counts.values()),
+            "worst_files": [
+                {"path": shown(file.path), "lag_bytes": _lag_bytes(file)}
+                for file in files[:5]
+                if _lag_bytes(file)
+            ],
         }
 
     def gauges(self) -> Iterator[GaugeSample]:

@@ -90,6 +90,10 @@ class MemberUnavailable(EtcdError):
         self.reason = reason
 
 
+class MemberSilent(MemberUnavailable):
+    """A member takes longer to answer than we wait."""
+
+
 class EtcdRefused(EtcdError):
     """What answers cannot be used as configured: not Etcd, no gateway, wrong password, no permission, bad certificate.
 
@@ -106,12 +110,32 @@ class WatchEnded(EtcdError):
     """A watch is over for a reason that does not speak against the member; listing again is right."""
 
 
+class MemberBehind(EtcdError):
+    """A member knows less than was seen before; it is not believed."""
+
+
 class OutcomeUnknown(EtcdError):
     """A write was sent and no answer came: it may or may not be in force."""
 
 
 class SessionLost(EtcdError):
     """The lease of a session is gone, and its keys with it."""
+
+
+class EditConflict(LogagentError):
+    """A document is no longer what a change of it was made from; the change was not written."""
+
+
+class NoSuchVersion(LogagentError):
+    """The history of a document does not have what was asked for."""
+
+
+class EditorFailed(LogagentError):
+    """The editor could not be started or did not end well."""
+
+
+class NotApplied(LogagentError):
+    """An agent did not apply a change: it refused it, or did not say in time."""
 
 
 class StateError(LogagentError):

@@ -5,26 +5,33 @@ import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import processes
 from tests.support.agent import AgentProcess
+from tests.support.etcd import ETCD_35, ETCD_NEW, EtcdCluster, EtcdNode, require_etcd
 from tests.support.kafka import KAFKA_4X, KAFKA_39, VERSIONS, KafkaMissing, KafkaNode, find_libs
 from tests.support.missing import skip_or_fail
 from tests.support.writer import Habits, Writer
 
 _numbers = itertools.count(1)
-_SHARED_PIDS = pytest.StashKey[set[int]]()  # brokers that live for the whole run
-_SUPPORT = pytest.StashKey[list[KafkaNode | AgentProcess | Writer]]()  # what this test started
+_SHARED_PIDS = pytest.StashKey[set[int]]()  # brokers and servers that live for the whole run
+Started = KafkaNode | EtcdNode | EtcdCluster | AgentProcess | Writer
+_SUPPORT = pytest.StashKey[list[Started]]()  # what this test started
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows the end of the logs of every broker, agent and writer that it used."""
+    """A failed test shows the end of the logs of every server, agent and writer that it used."""
     report = yield
     if report.failed:
-        used = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, KafkaNode)]
+        used = [
+            value
+            for value in getattr(item, "funcargs", {}).values()
+            if isinstance(value, KafkaNode | EtcdNode)
+        ]
         for one in [*used, *item.stash.get(_SUPPORT, [])]:
             report.sections.append((type(one).__name__, one.failure_report()))
     return report
@@ -41,7 +48,7 @@ def _children() -> set[int]:
 
 @pytest.fixture(autouse=True)
 def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test starts has ended when it ends; the shared brokers may stay."""
+    """Whatever a test starts has ended when it ends; the shared servers may stay."""
     before = _children()
     yield
     left = _children() - before - request.config.stash.get(_SHARED_PIDS, set())
@@ -99,8 +106,8 @@ def kafka_version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def support(request: pytest.FixtureRequest) -> Iterator[list[KafkaNode | AgentProcess | Writer]]:
-    """Everything that the three factories below made; closed newest first, shown when the test fails."""
+def support(request: pytest.FixtureRequest) -> Iterator[list[Started]]:
+    """Everything that the factories below made; closed newest first, shown when the test fails."""
     started = request.node.stash[_SUPPORT] = []
     yield started
     for one in reversed(started):
@@ -130,6 +137,71 @@ def kafka_node(support: list[object], tmp_path: Path) -> Callable[..., KafkaNode
     return make
 
 
+def _session_etcd(
+    version: str, request: pytest.FixtureRequest, tmp: pytest.TempPathFactory, *, v2: bool
+) -> Iterator[EtcdNode]:
+    require_etcd(version)
+    flags = {"heartbeat-interval": 50, "election-timeout": 500}  # allows leases of one second
+    node = EtcdNode(version, tmp.mktemp(f"etcd-{version}-"), v2=v2, progress_s=1, flags=flags)
+    try:
+        node.start()
+        request.config.stash.setdefault(_SHARED_PIDS, set()).add(node.pid)
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def etcd_35(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
+    """Etcd 3.5 with the v2 API, shared by the whole run: use keys below ``key_root``, never stop it."""
+    yield from _session_etcd(ETCD_35, request, tmp_path_factory, v2=True)
+
+
+@pytest.fixture(scope="session")
+def etcd_new(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
+    """A current Etcd, shared by the whole run like etcd_35."""
+    yield from _session_etcd(ETCD_NEW, request, tmp_path_factory, v2=False)
+
+
+@pytest.fixture(params=["etcd_35", "etcd_new"])
+def etcd(request: pytest.FixtureRequest) -> EtcdNode:
+    """Both shared servers, one test each."""
+    node: EtcdNode = request.getfixturevalue(request.param)
+    return node
+
+
+@pytest.fixture
+def etcd_node(support: list[object], tmp_path: Path) -> Callable[..., EtcdNode]:
+    """Makes members that this test may stop, kill and freeze: ``etcd_node(version, start=True, **options)``."""
+
+    def make(version: str = ETCD_NEW, *, start: bool = True, **options: Any) -> EtcdNode:
+        require_etcd(version)
+        node = EtcdNode(version, tmp_path / f"etcd{len(support)}", **options)
+        support.append(node)
+        return node.start() if start else node
+
+    return make
+
+
+@pytest.fixture
+def etcd_cluster(support: list[object], tmp_path: Path) -> Callable[..., EtcdCluster]:
+    """Makes clusters of members for this test: ``etcd_cluster(version, count=3, **options)``, started."""
+
+    def make(version: str = ETCD_NEW, count: int = 3, **options: Any) -> EtcdCluster:
+        require_etcd(version)
+        cluster = EtcdCluster(version, tmp_path / f"etcd{len(support)}", count, **options)
+        support.append(cluster)
+        return cluster.start()
+
+    return make
+
+
+@pytest.fixture
+def key_root() -> str:
+    """Where this test's keys live in Etcd; no slash at its end."""
+    return f"/test-{next(_numbers)}"
+
+
 Options = Mapping[str, object]
 
 
@@ -144,6 +216,7 @@ def agent(support: list[object], tmp_path: Path) -> Callable[..., AgentProcess]:
         start: bool = True,
         top: Options | None = None,
         agent: Options | None = None,
+        etcd: Options | None = None,
         kafka: Options | None = None,
         files: Options | None = None,
         env: Mapping[str, str] | None = None,
@@ -155,6 +228,7 @@ def agent(support: list[object], tmp_path: Path) -> Callable[..., AgentProcess]:
             services=services,
             top=top,
             agent=agent,
+            etcd=etcd,
             kafka=kafka,
             files=files,
             env=env,

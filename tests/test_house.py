@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.etcd import VERSIONS as ETCD_VERSIONS
 from tests.support.kafka import VERSIONS
 
 MODULE_LINES = 400
@@ -26,6 +27,8 @@ ONLY_IMPORTER = {
     "prometheus_client": "logagent/ops/metrics.py",
     "sqlite3": "logagent/state/database.py",
     "confluent_kafka": "logagent/demo/clients.py",
+    "urllib3": "logagent/stores/gateway.py",
+    "etcd": "logagent/stores/etcd_v2.py",
 }
 
 # Nothing of one machine belongs into the tree: its paths, hosts of package registries and their mirrors.
@@ -185,11 +188,14 @@ def test_make_help_shows_every_target() -> None:
     assert set(re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[0].split()) == targets
 
 
-def test_the_scripts_fetch_the_brokers_that_the_tests_start() -> None:
-    default = re.search(r"set -- ([\d. ]+) #", (ROOT / "scripts" / "kafka-libs.sh").read_text())
+@pytest.mark.parametrize(
+    ("script", "versions"), [("kafka-libs.sh", VERSIONS), ("etcd-bins.sh", ETCD_VERSIONS)]
+)
+def test_the_scripts_fetch_the_servers_that_the_tests_start(script: str, versions: tuple[str, ...]) -> None:
+    default = re.search(r"set -- ([\d. ]+) #", (ROOT / "scripts" / script).read_text())
 
     assert default
-    assert tuple(default[1].split()) == VERSIONS
+    assert tuple(default[1].split()) == versions
 
 
 @pytest.mark.parametrize(

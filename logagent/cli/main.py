@@ -10,7 +10,7 @@ from logagent.cli.common import Exit
 from logagent.errors import ConfigError, DataDirLocked, LogagentError
 from logagent.ops.shown import printable
 
-COMMANDS = ("init", "check", "run", "status", "demo", "completion")
+COMMANDS = ("init", "check", "run", "status", "services", "demo", "completion")
 
 
 class _Commands(click.Group):

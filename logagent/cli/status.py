@@ -72,9 +72,21 @@ def _print(document: dict[str, Any]) -> None:
     print_table("Services", ("service", "lines/s at most", "lines read", "lines acked"), rates)
     _print_objects("Entries", SERVICE_COLUMNS | STATE_COLUMNS, entries)
     _print_objects("Files", FILE_COLUMNS | {"lag": "lag_bytes"} | STATE_COLUMNS, document.get("files", []))
+    _print_etcd(document.get("etcd"))
     _print_objects("Brokers", BROKER_COLUMNS | STATE_COLUMNS, document.get("brokers", []))
     for reason in document.get("reasons", []):
         click.echo(f"not well: {printable(str(reason))}")
+
+
+def _print_etcd(etcd: dict[str, Any] | None) -> None:
+    """How things are with Etcd, and which of its lists are in force."""
+    if not etcd:
+        return
+    click.echo(
+        f"Etcd: {etcd.get('state')}, {_cell(etcd.get('api'))} at {printable(str(etcd.get('member') or 'nobody'))}"
+    )
+    applied = [(key, one.get("revision"), one.get("sha256", "")[:12]) for key, one in etcd["applied"].items()]
+    print_table("Lists in Etcd", ("key", "revision", "sha256"), applied)
 
 
 def _print_objects(title: str, columns: dict[str, str], objects: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds and reads the INI file: `Settings`, or one ConfigError with all faults. Only user of ConfigObj."""
 
-import difflib
 import ipaddress
 import os
 import stat
@@ -20,7 +19,6 @@ from logagent.config.settings import (
     SYSTEM_CA,
     Address,
     AgentSettings,
-    Entry,
     EtcdSettings,
     FilesSettings,
     KafkaSettings,
@@ -157,12 +155,14 @@ class _Reading:
             kafka=KafkaSettings(**values["kafka"]),
             files=FilesSettings(**values["files"]),
             entries=(),
+            rates_lines_per_s={},
             origins=self._origins,
             warnings=(),
             **top,
         )
-        entries = self._entries(settings.path_rules)
-        return replace(settings, entries=entries, warnings=tuple(_warnings(settings, entries)))
+        written = self._services(settings.path_rules)
+        settings = replace(settings, entries=written.entries, rates_lines_per_s=written.rates_lines_per_s)
+        return replace(settings, warnings=tuple(_warnings(settings)))
 
     def _refuse_lonely(self, section: str, values: Mapping[str, Any]) -> None:
         """Keys that mean nothing without another one."""
@@ -192,7 +192,7 @@ class _Reading:
         expected = "each section once" if twice else "a section with one bracket less around it"
         self._refuse(number, self._page.headers.get(number, ()), "", "", f"expected {expected}")
 
-    def _entries(self, rules: services.PathRules) -> tuple[Entry, ...]:
+    def _services(self, rules: services.PathRules) -> services.Validated:
         sections = self._subsections(("services",))
         raw: list[dict[str, object]] = []
         for section in sections:
@@ -204,9 +204,9 @@ class _Reading:
             section = sections[index]
             return self._place(self._number(section, key) or self._headers[section])
 
-        entries, faults = services.validate(raw, rules, source="ini", where=where)
-        self.faults.extend(faults)
-        return entries
+        validated = services.validate(raw, rules, source="ini", where=where)
+        self.faults.extend(validated.faults)
+        return validated
 
     def _value(self, key: Key) -> Any:
         """The value as read; the default stands in for a faulty one, so that the rest can be checked."""
@@ -229,7 +229,7 @@ class _Reading:
         for section in self._subsections(()):
             name = section[0]
             if name not in SECTIONS:
-                near = _nearest(name, [known for known in SECTIONS if known])
+                near = services.nearest(name, [known for known in SECTIONS if known])
                 self._refuse(self._headers[section], section, "", "", f"unknown section; {near}")
                 continue
             self._refuse_unknown_keys(section, [key.name for key in KEYS if key.section == name])
@@ -299,22 +299,17 @@ def _unknown_key(name: str, known: list[str], section: lines.Section) -> str:
         return (
             f"unknown key here; it belongs {f'into [{homes[0]}]' if homes[0] else 'above the first section'}"
         )
-    return f"unknown key; {_nearest(name, known)}"
+    return f"unknown key; {services.nearest(name, known)}"
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known here are {', '.join(known)}"
-
-
-def _warnings(settings: Settings, entries: tuple[Entry, ...]) -> Iterable[str]:
+def _warnings(settings: Settings) -> Iterable[str]:
     if (
         settings.etcd.user
         and settings.etcd.ca is None
         and not all(_is_loopback(one) for one in settings.etcd_addr)
     ):
         yield "[etcd] user is set and ca is not, so the password goes over the network in clear."
-    if not settings.etcd_addr and not entries:
+    if not settings.etcd_addr and not settings.entries:
         yield "There is no service in [services] and no etcd_addr, so there is nothing to read."
 
 

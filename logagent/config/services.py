@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a service is and which are refused: one validator for every place that services come from. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from logagent.config import values
@@ -85,7 +87,7 @@ class PathRules:
     def _denied(self, path: str, whole_path: str) -> str | None:
         names = whole_path.split("/")
         for rule in self.denied:
-            if _is_under(path, rule) if "/" in rule else rule in names:
+            if rule in names if "/" not in rule else path.startswith(rule) and _is_under(path, rule):
                 return f"{rule} is in denied_paths"
         return None
 
@@ -210,6 +212,25 @@ SERVICE_KEYS: Final[tuple[Key, ...]] = (
     ),
 )
 
+_DEFAULTS: Final = {key.attribute: key.default_value() for key in SERVICE_KEYS if not key.required}
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """`members` has the entries of each raw entry in turn, none for a refused one.
+
+    `rates_lines_per_s` are those that good entries write, by service.
+    """
+
+    members: tuple[tuple[Entry, ...], ...]
+    faults: tuple[Fault, ...]
+    rates_lines_per_s: Mapping[str, float | None]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All of them, in the order in which they are written."""
+        return tuple(entry for member in self.members for entry in member)
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -217,7 +238,6 @@ class _Draft:
 
     index: int
     service: str
-    rate_written: bool
     values: dict[str, Any] = field(default_factory=dict)
     good: bool = True
 
@@ -228,35 +248,32 @@ class _Validation:
         self._rules = rules
         self._source = source
         self._where = where
-        self._rates: dict[str, float | None] = {}
+        self.rates: dict[str, float | None] = {}
         self._paths: set[tuple[str, str]] = set()
 
     def draft(self, index: int, raw: Mapping[str, object]) -> _Draft:
-        name = raw.get("service")
-        draft = _Draft(index, name if isinstance(name, str) else "", "send_rate" in raw)
+        name = raw.get("service", "")
+        draft = _Draft(index, name if isinstance(name, str) else "")
         refusal = service_name_refusal(name)
-        if refusal:
+        if name is FAULTY:
+            draft.good = False
+        elif refusal:
             self._refuse(draft, "service", name, refusal)
         for key in SERVICE_KEYS:
-            self._read(draft, key, raw)
+            if key.name in raw:
+                self._read(draft, key, raw[key.name])
+            elif key.required:
+                self._refuse(draft, key.name, "", f"{key.name} is missing; expected {key.kind.expected}")
         self._check_paths(draft)
         self._check_rate(draft)
         return draft
 
     def entries(self, draft: _Draft) -> list[Entry]:
-        fields = dict(draft.values)
-        paths = fields.pop("log_path")
-        first = Entry(service=draft.service, log_path="", source=self._source, **fields)
-        rate = self._rates.get(draft.service)
-        return [replace(first, log_path=path, send_rate_lines_per_s=rate) for path in paths]
+        fields = {**_DEFAULTS, **draft.values, "service": draft.service, "source": self._source}
+        fields["send_rate_lines_per_s"] = self.rates.get(draft.service)
+        return [Entry(**{**fields, "log_path": path}) for path in draft.values["log_path"]]
 
-    def _read(self, draft: _Draft, key: Key, raw: Mapping[str, object]) -> None:
-        if key.name not in raw:
-            if key.required:
-                self._refuse(draft, key.name, "", f"{key.name} is missing; expected {key.kind.expected}")
-            draft.values[key.attribute] = key.default_value()
-            return
-        value = raw[key.name]
+    def _read(self, draft: _Draft, key: Key, value: object) -> None:
         if value is FAULTY:
             draft.good = False
             return
@@ -276,23 +293,25 @@ class _Validation:
 
     def _check_rate(self, draft: _Draft) -> None:
         rate_key = "send_rate_lines_per_s"
-        if not draft.rate_written or rate_key not in draft.values:
+        if rate_key not in draft.values:
             return
         rate = draft.values[rate_key]
-        known = self._rates.setdefault(draft.service, rate)
+        if draft.good:
+            self.rates.setdefault(draft.service, rate)
+        known = self.rates.get(draft.service, rate)
         if known != rate:
             expected = f"expected one rate for the whole service, which has {_show_rate(known)} already"
             self._refuse(draft, "send_rate", _show_rate(rate), expected)
 
     def _refuse(self, draft: _Draft, key: str, value: object, expected: str) -> None:
         draft.good = False
-        section = f"services.{shown(draft.service)}"
+        section = f"services.{shown(draft.service)}" if draft.service else "services"
         self.faults.append(Fault(self._where(draft.index, key), section, key, shown(value), expected))
 
 
 def validate(
     raw: Sequence[Mapping[str, object]], rules: PathRules, *, source: str, where: Where
-) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
+) -> Validated:
     """Entries of all good members of `raw`, and every fault of the others.
 
     A member has the key `service` and those of `SERVICE_KEYS`; values are text, the rate may be a number.
@@ -301,8 +320,14 @@ def validate(
     validation = _Validation(rules, source, where)
     drafts = [validation.draft(index, member) for index, member in enumerate(raw)]
     # After all drafts: a missing rate is that of any other entry of the service, also of a later one.
-    entries = [entry for draft in drafts if draft.good for entry in validation.entries(draft)]
-    return tuple(entries), tuple(validation.faults)
+    members = tuple(tuple(validation.entries(draft)) if draft.good else () for draft in drafts)
+    return Validated(members, tuple(validation.faults), validation.rates)
+
+
+def read_log_paths(value: object) -> tuple[str, ...]:
+    """The paths that a written `log_path` stands for. Raises ValueError if they cannot be told."""
+    paths: tuple[str, ...] = _LOG_PATHS.read(_as_text(value, number=False))
+    return paths
 
 
 def service_name_refusal(name: object) -> str | None:
@@ -323,7 +348,16 @@ def _as_text(value: object, *, number: bool) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as faults show it: one line, not long."""
-    text = value if isinstance(value, str) else repr(value)[:200]
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:200])
+    """A value as faults show it: one line, not long; what is not text as JSON writes it."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)[:200]
+    printable = text[:200]
+    if not printable.isprintable():
+        printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in printable)
     return printable if len(text) <= 120 else printable[:117] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Which known name may have been meant, as a clause."""
+    names = list(known)
+    near = difflib.get_close_matches(name[:100].lower(), names, n=1)
+    return f"did you mean {near[0]}?" if near else f"known here are {', '.join(names)}"

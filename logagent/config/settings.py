@@ -61,7 +61,11 @@ KEYS: Final[tuple[Key, ...]] = (
     Key(
         "",
         "etcd_watch_key",
-        values.matching(r"(?!.*%s.*%s).*%s.*", "a key with %s, for the host, in it exactly once"),
+        # What ends with a slash is a prefix to a Store, and %s/groups is the key of the host's groups.
+        values.matching(
+            r"(?!.*%s.*%s)(?!.*(?:/|%s/groups)\Z).*%s.*",
+            "a key with %s, for the host, in it exactly once, that ends neither with / nor with %s/groups",
+        ),
         "Etcd key that holds the services of this host.",
         default="/logagent/%s/logconfig",
     ),
@@ -320,7 +324,8 @@ class FilesSettings:
 class Settings:
     """All that the operator wrote, checked, with defaults filled in and paths made absolute.
 
-    `origins` has `FILE:LINE` of every written key by dotted name (`agent.data_dir`, `services.nginx.topic`).
+    `origins` has `FILE:LINE` of every written key by dotted name (`agent.data_dir`, `services.nginx.topic`);
+    `rates_lines_per_s` the rates that services write themselves.
     """
 
     ini_path: Path
@@ -336,6 +341,7 @@ class Settings:
     kafka: KafkaSettings
     files: FilesSettings
     entries: tuple[Entry, ...]
+    rates_lines_per_s: Mapping[str, float | None]
     origins: Mapping[str, str]
     warnings: tuple[str, ...]
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_COMMA = re.compile(r"(?<!\\),")
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _PATH_LIMIT_BYTES = 4095  # PATH_MAX less the closing NUL
 
 
@@ -91,7 +93,8 @@ def split_list(text: str) -> list[str]:
     r"""Members of a comma list, without the white space round them; `\,` is a comma inside a member."""
     if not text.strip():
         return []
-    members = [part.strip().replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
+    parts = _COMMA.split(text) if "," in text else [text]
+    members = [part.strip().replace("\\,", ",") for part in parts]
     if not all(members):
         raise ValueError("there is nothing between two commas or at one end of the list")
     return members
@@ -124,7 +127,7 @@ def decimal(low: float, high: float, unit: str) -> Kind:
 
 def plain_number(text: str) -> float:
     """A number in plain digits, such as 12 or 0.5. Neither exponents nor words such as nan, inf or true."""
-    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+    if not _PLAIN_NUMBER.fullmatch(text):
         raise ValueError
     return float(text)
 
@@ -181,9 +184,10 @@ def yes_or_no() -> Kind:
 
 def matching(pattern: str, expected: str) -> Kind:
     """Text that matches the whole regular expression."""
+    compiled = re.compile(pattern)
 
     def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
+        if not compiled.fullmatch(text):
             raise ValueError
         return text
 

@@ -16,6 +16,9 @@ class Plan:
     stop: tuple[Entry, ...]
 
 
+NOTHING = Plan((), (), ())
+
+
 def plan(running: Iterable[Entry], wanted: Iterable[Entry]) -> Plan:
     """Compare by (service, log_path)."""
     now = {entry.id: entry for entry in running}

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from logagent import clock
 from logagent.clock import MonotonicClock, WallClock
 from logagent.ops.agent_events import AgentEvents
+from logagent.ops.etcd_events import EtcdEvents
 from logagent.ops.facts import Fact
 from logagent.ops.file_events import FileEvents
 from logagent.ops.kafka_events import KafkaEvents
 from logagent.ops.metrics import Metrics
 
 
-class Events(AgentEvents, FileEvents, KafkaEvents):
+class Events(AgentEvents, FileEvents, KafkaEvents, EtcdEvents):
     """All facts. `clock` runs the pauses between repeated messages, `wall` gives time stamps for metrics."""
 
     def __init__(
@@ -28,7 +29,7 @@ class Events(AgentEvents, FileEvents, KafkaEvents):
 
 def catalogue() -> Iterator[Fact]:
     """Every fact, in the order of the source."""
-    for group in (AgentEvents, FileEvents, KafkaEvents):
+    for group in (AgentEvents, FileEvents, KafkaEvents, EtcdEvents):
         for member in vars(group).values():
             declared = getattr(member, "fact", None)
             if isinstance(declared, Fact):

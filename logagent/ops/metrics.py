@@ -64,6 +64,7 @@ class Metrics:
         self._services: dict[str, ServiceCounters] = {}
         self._add_files()
         self._add_kafka()
+        self._add_etcd()
         self._add_agent()
         self.registry.register(_Services(self._services))
         self.registry.register(_Callbacks(self._callbacks))
@@ -129,6 +130,27 @@ class Metrics:
             "Records that Kafka refused for good; they lie in the dead-letter file.",
             "service",
             "reason",
+        )
+
+    def _add_etcd(self) -> None:
+        self.etcd_up = self._gauge("etcd_up", "1 if a member of Etcd is followed, 0 if none answers.")
+        self.etcd_last_contact = self._gauge(
+            "etcd_last_contact_timestamp_seconds",
+            "When Etcd was last heard of, seconds since 1970.",
+        )
+        self.etcd_config_revision = self._gauge(
+            "etcd_config_revision", "Revision of the newest of our keys in force."
+        )
+        self.etcd_lists = self._counter("etcd_lists", "Times our keys were listed.")
+        self.etcd_watches = self._counter("etcd_watches", "Watches that were opened.")
+        self.etcd_resyncs = self._counter(
+            "etcd_resyncs", "Watches that ended, and what they ended of.", "reason"
+        )
+        self.etcd_config_rejected = self._counter(
+            "etcd_config_rejected", "Values in Etcd that were refused, whole or in part."
+        )
+        self.etcd_cache_used = self._counter(
+            "etcd_cache_used", "Starts from the cache on disk because Etcd did not answer."
         )
 
     def _add_agent(self) -> None:

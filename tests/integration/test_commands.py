@@ -142,10 +142,10 @@ def test_a_configuration_that_is_not_there_or_no_file_is_a_sentence(
     assert shipper.run_cli("run", "--nonsense").returncode == 2
 
 
-def test_without_services_run_says_so_and_with_etcd_addr_it_warns_and_ships_the_ini(
+def test_without_services_run_says_so_and_with_etcd_it_starts_and_says_that_nobody_answers(
     kafka_39: KafkaNode, agent: Callable[..., AgentProcess], topic: str, tmp_path: Path
 ) -> None:
-    none = agent(kafka_addr=kafka_39.address, services={}, top={"etcd_addr": "127.0.0.1:2379"})
+    none = agent(kafka_addr=kafka_39.address, services={})
     assert none.wait_exit() == 2
     assert "names no service" in none.said()
 
@@ -154,8 +154,10 @@ def test_without_services_run_says_so_and_with_etcd_addr_it_warns_and_ships_the_
     some = agent(
         kafka_addr=kafka_39.address,
         services={"s": {"log_path": path, "topic": topic}},
-        top={"etcd_addr": "127.0.0.1:2379"},
+        top={"etcd_addr": "127.0.0.1:1", "etcd_timeout": 1},
     )
     some.wait_acked()
-    assert [line for line in some.said().splitlines() if "WARNING" in line and "etcd" in line.lower()]
+    code, body = some.http("/healthz")
+    assert code == 503
+    assert "Etcd has not answered yet" in body
     prove(kafka_39, topic, tmp_path, [written], min_lines=300)

@@ -46,11 +46,12 @@ class AgentProcess:
         services: Mapping[str, Options],
         top: Options | None = None,
         agent: Options | None = None,
+        etcd: Options | None = None,
         kafka: Options | None = None,
         files: Options | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """``top``: keys outside of sections; ``agent``, ``kafka``, ``files``: those of the sections."""
+        """``top``: keys outside of sections; ``agent``, ``etcd``, ``kafka``, ``files``: those of the sections."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.data_dir = directory / "data"
@@ -61,6 +62,7 @@ class AgentProcess:
         self._top: Options = {"kafka_addr": kafka_addr} | dict(top or {})
         self._sections: dict[str, Options] = {
             "agent": {"data_dir": self.data_dir, "admin_addr": "127.0.0.1:0"} | dict(agent or {}),
+            "etcd": etcd or {},
             "kafka": kafka or {},
             "files": files or {},
         }

@@ -14,7 +14,17 @@ if [ ! -e "/sys/class/net/$bridge" ]; then
     ip addr add "$gateway/24" dev "$bridge"
     ip link set "$bridge" up
 fi
-setsid systemd-nspawn --quiet --register=no --keep-unit --console=pipe --directory="$run/root" --machine="$name" \
-    --network-bridge="$bridge" --boot --set-credential="ssh.authorized_keys.root:$(cat "$key")" \
-    </dev/null >"$run/console" 2>&1 &
-echo $! >"$run/pid"
+# With --keep-unit a machine that boots again ends with 133, and whoever started it is to start it anew.
+cat >"$run/boot" <<BOOT
+#!/bin/sh
+code=133
+while [ "\$code" -eq 133 ]; do
+    systemd-nspawn --quiet --register=no --keep-unit --console=pipe --directory='$run/root' --machine='$name' \\
+        --network-bridge='$bridge' --boot --set-credential='ssh.authorized_keys.root:$(cat "$key")' &
+    echo \$! >'$run/pid'
+    wait \$!
+    code=\$?
+done
+BOOT
+setsid sh "$run/boot" </dev/null >"$run/console" 2>&1 &
+while [ ! -s "$run/pid" ]; do sleep 0.1; done

@@ -77,6 +77,11 @@ class TestInBash:
         assert "plain,--root" not in asked("logagent init --", 2, tmp_path)
         assert asked("logagent completion ", 2, tmp_path) == [f"plain,{name}" for name in SHELLS]
 
+    def test_the_commands_below_services_are_completed(self, tmp_path: Path) -> None:
+        assert asked("logagent services ro", 2, tmp_path) == ["plain,rollback"]
+        assert asked("logagent services set --mode s", 4, tmp_path) == ["plain,seed"]
+        assert asked("logagent services diff --file lo", 4, tmp_path) == ["file,lo"]
+
     def test_a_configuration_is_a_file(self, tmp_path: Path) -> None:
         assert asked("logagent check -c lo", 3, tmp_path) == ["file,lo"]
 

@@ -15,6 +15,7 @@ from logagent.cli.main import COMMANDS, main
 from logagent.cli.man import PAGE_PATH, manual
 
 TREE = Path(__file__).parents[3]
+SUBCOMMANDS = ("get", "set", "edit", "diff", "history", "rollback")
 
 
 def plain(page: str) -> str:
@@ -47,6 +48,20 @@ def test_every_command_is_in_it_with_its_options_its_help_and_its_example(name: 
             assert all((f"{option}" in section) is not param.hidden for option in param.opts)
     assert " ".join(command.help.split("\n\n")[0].split()) in section
     assert "Example: " in section
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_command_below_services_is_in_it(name: str) -> None:
+    group = main.get_command(click.Context(main), "services")
+    assert isinstance(group, click.Group)
+    section = re.split(r"(?m)^\.S[SH] ", plain(manual()).partition(f".SS logagent services {name} ")[2])[0]
+    for param in group.commands[name].params:
+        assert all(option in section for option in param.opts if option.startswith("-"))
+    assert "Example: " in section
+    assert "Exit codes: 0 " in section
+    synopsis = section.splitlines()[0]
+    assert ("--file FILE|-" in synopsis) is (name in ("set", "diff"))
+    assert "[--file" not in synopsis, "it is required"
 
 
 def test_without_write_the_generator_prints_the_page() -> None:

@@ -141,6 +141,8 @@ def test_every_section_is_read(load: Load, tmp_path: Path) -> None:
         (K + "level = Info", "expected one of"),
         (K + "etcd_watch_key = /logagent/logconfig", "%s"),
         (K + "etcd_watch_key = /%s/%s", "exactly once"),
+        (K + "etcd_watch_key = /logagent/%s/", "ends neither with /"),
+        (K + "etcd_watch_key = /logagent/%s/groups", "nor with %s/groups"),
         (K + "[etcd]\nuser = a", "[etcd] user = 'a': it needs password_file beside it"),
         (K + "[etcd]\npassword_file = p", "it needs user beside it"),
         (K + "[etcd]\nca = c\ncert = x", "it needs key beside it"),
@@ -387,3 +389,9 @@ def test_services_are_checked_against_the_paths_of_this_file(faults: Faults, tmp
 def test_a_fault_of_a_value_is_not_reported_again_as_missing(faults: Faults) -> None:
     (found,) = faults(service("log_path = /var/log/x#1.log", "topic = t"))
     assert 'log_path = "/var/log/x#1.log"' in found
+
+
+def test_the_rates_that_are_written_can_be_told_from_the_others(load: Load) -> None:
+    one = "[[a]]\nlog_path = /a\ntopic = t\nsend_rate = 5\n"
+    other = "[[b]]\nlog_path = /b\ntopic = t\n[[c]]\nlog_path = /c\ntopic = t\nsend_rate = unlimited\n"
+    assert load(f"{K}[services]\n{one}{other}").rates_lines_per_s == {"a": 5.0, "c": None}

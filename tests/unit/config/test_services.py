@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logagent.config.services import SERVICE_KEYS, Entry, PathRules, shown, static_prefix, validate
+from logagent.config.services import (
+    FAULTY,
+    SERVICE_KEYS,
+    Entry,
+    PathRules,
+    nearest,
+    read_log_paths,
+    shown,
+    static_prefix,
+    validate,
+)
 
 RULES = PathRules(
     allowed=(), denied=("/etc", "/root", ".ssh"), own_log="/var/log/agent.log", data_dir="/var/lib/agent"
@@ -15,8 +25,8 @@ RULES = PathRules(
 
 
 def check(*raw: dict[str, Any], rules: PathRules = RULES) -> tuple[tuple[Entry, ...], list[str]]:
-    entries, faults = validate(raw, rules, source="test", where=lambda index, key: f"{index}/{key}")
-    return entries, [str(fault) for fault in faults]
+    validated = validate(raw, rules, source="test", where=lambda index, key: f"{index}/{key}")
+    return validated.entries, [str(fault) for fault in validated.faults]
 
 
 def raw(**changes: Any) -> dict[str, Any]:
@@ -161,6 +171,30 @@ def test_a_missing_rate_is_that_of_the_services_other_entry_wherever_it_stands()
     assert [entry.send_rate_lines_per_s for entry in entries] == [9.0, 9.0, None]
 
 
+def test_the_rates_that_good_entries_write_are_told_by_service() -> None:
+    members = [
+        raw(log_path="/a"),
+        raw(log_path="/b", send_rate=9),
+        raw(service="s2", send_rate="unlimited"),
+        raw(service="s3"),
+        raw(service="s4", topic="a/b", send_rate=5),
+    ]
+    validated = validate(members, RULES, source="test", where=lambda index, key: "")
+    assert validated.rates_lines_per_s == {"web": 9.0, "s2": None}
+    assert [len(member) for member in validated.members] == [1, 1, 1, 1, 0]
+
+
+def test_each_path_of_a_comma_list_belongs_to_its_member() -> None:
+    validated = validate([raw(log_path="/a, /b")], RULES, source="test", where=lambda index, key: "")
+    assert [[entry.log_path for entry in member] for member in validated.members] == [["/a", "/b"]]
+    assert validated.entries == validated.members[0]
+
+
+def test_a_value_whose_fault_is_told_already_refuses_the_entry_silently() -> None:
+    assert check(raw(topic=FAULTY)) == ((), [])
+    assert check(raw(service=FAULTY)) == ((), [])
+
+
 def test_two_rates_for_one_service_are_refused() -> None:
     entries, faults = check(raw(log_path="/a", send_rate="unlimited"), raw(log_path="/b", send_rate=9))
     assert [entry.log_path for entry in entries] == ["/a"]
@@ -206,3 +240,29 @@ def test_whatever_the_values_are_there_are_entries_or_faults(members: list[dict[
 def test_what_faults_show_is_short_and_printable() -> None:
     assert shown("a\n\x1b[31m\ud800") == "a\\n\\x1b[31m\\ud800"
     assert len(shown("x" * 10_000)) == 120
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "true"), (None, "null"), (1e30, "1e+30"), ({"a": ["ü"]}, '{"a": ["ü"]}'), (5, "5")],
+)
+def test_what_is_not_text_is_shown_as_json_writes_it(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_the_nearest_known_name_is_proposed() -> None:
+    assert nearest("TOPIK", ["topic", "key"]) == "did you mean topic?"
+    assert nearest("x" * 100_000, ["topic", "key"]) == "known here are topic, key"
+
+
+def test_paths_are_told_as_the_validator_reads_them() -> None:
+    assert read_log_paths("//a, /b\\,c") == ("/a", "/b,c")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(None, "^$"), (5, "^$"), ("", "^$"), ("a", "does not start with /"), ("/a,", "commas")],
+)
+def test_paths_that_cannot_be_told_are_refused(value: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        read_log_paths(value)

@@ -15,6 +15,7 @@ from logagent.ops.metrics import Metrics
 
 PATH = b"/var/log/a.log"
 FILE: dict[str, object] = {"service": "web", "path": PATH}
+MEMBER: dict[str, object] = {"member": "e1:2379"}
 PARTITION: dict[str, object] = {"topic": "t", "partition": 3}
 DENIED = PermissionError(13, "Permission denied")
 
@@ -68,6 +69,29 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "positions_saved": ({"rows": 5, "seconds": 0.01}, "5 positions"),
     "positions_failed": ({"error": DENIED}, "Permission denied"),
     "positions_back": ({}, "saved again"),
+    "etcd_api_detected": ({**MEMBER, "api": "v3"}, "serves v3 at e1:2379"),
+    "etcd_warning": ({"text": "Two copies"}, "Two copies"),
+    "etcd_connected": ({**MEMBER, "api": "v3", "revision": 7}, "e1:2379 (v3) from revision 7"),
+    "etcd_unreachable": ({**MEMBER, "reason": "e1:2379: refused"}, "at e1:2379: refused. The services in force stay"),
+    "etcd_back": (MEMBER, "e1:2379 answers again. It took 0 s."),
+    "etcd_listed": ({**MEMBER, "revision": 7}, "at revision 7"),
+    "etcd_watching": ({**MEMBER, "revision": 7}, "after revision 7"),
+    "etcd_heard": ({**MEMBER, "changes": 3}, "3 changes"),
+    "etcd_resync": ({**MEMBER, "kind": "watch", "reason": "it was compacted"}, "is over: it was compacted."),
+    "etcd_config_changed": ({"revision": 7, "keys": ["/a", "/b"]}, "revision 7 now, from /a, /b."),
+    "etcd_applied": ({"started": 1, "changed": 2, "stopped": 0}, "started: 1; changed: 2; stopped: 0."),
+    "etcd_document_rejected": ({"key": "/a", "reason": "/a: expected a list"}, "refused: /a: expected a list. What"),
+    "etcd_entries_rejected": ({"key": "/a", "faults": ["x", "y"]}, "refused: x, y. Their last"),
+    "etcd_suspicious_empty": ({"reason": "the cluster is another one"}, "the cluster is another one. The last ones"),
+    "etcd_empty_over": ({}, "believed again"),
+    "etcd_stale_member": ({**MEMBER, "reason": "revision 5 after 7"}, "revision 5 after 7. It is not believed"),
+    "etcd_restored": ({"reason": "revision 5 after 7"}, "restored from a backup"),
+    "etcd_cache_used": ({"age_s": 90.0}, "services of 90 s ago"),
+    "etcd_cache_unusable": ({"reason": "it is not JSON"}, "it is not JSON"),
+    "etcd_cache_failed": ({"error": DENIED}, "Permission denied"),
+    "etcd_cache_back": ({}, "written again"),
+    "status_publish_failed": ({"reason": "no permission"}, "no permission"),
+    "status_publish_back": ({}, "published in Etcd again"),
 }  # fmt: skip
 
 DECLARED = {declared.name: declared for declared in events.catalogue()}
