@@ -14,6 +14,7 @@ import pytest
 import testinfra
 import yaml
 
+from tests.support import ROOT
 from tests.support.checker import Report, check
 from tests.support.consumer import consume
 from tests.support.lines import Written
@@ -31,8 +32,14 @@ def _longer(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def hostvars(host) -> dict:
-    """Variables of the inventory for this host."""
+    """Variables of the inventory for this host, as they are written: what is a template there is one here."""
     return host.backend.get_variables()
+
+
+@pytest.fixture(scope="session")
+def version() -> str:
+    """Of the agent of this tree."""
+    return (ROOT / ".cache/molecule/releases/version").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +100,35 @@ def count(broker: str, agents: dict, tmp_path: Path) -> Callable[..., Report]:
         return check(written, consume(broker, topic, tmp_path, expect=lines, timeout_s=TIMEOUT_S))
 
     return count_topic
+
+
+@pytest.fixture(scope="session")
+def site() -> Callable[..., subprocess.Popen]:
+    """Starts a playbook of ansible/ on one host, as an operator would."""
+    settings = {
+        "ANSIBLE_ROLES_PATH": str(ROOT / "ansible" / "roles"),
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_FORCE_COLOR": "false",
+    }
+
+    def start(limit: str, playbook: str = "site.yml", **variables: object) -> subprocess.Popen:
+        argv = ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--limit", limit]
+        argv += ["--extra-vars", json.dumps(variables), str(ROOT / "ansible" / playbook)]
+        environment = os.environ | settings
+        environment.pop("ANSIBLE_CONFIG", None)
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,8 @@
 """``releases.py DIRECTORY``: the wheelhouses that the scenarios roll out, and the archive of the tests' writer.
 
 base.tar is the agent of this tree. upgrade.tar is one whose state has a column more. broken.tar is one that changes the
-state so that older ones cannot read it, leaves a copy of before, and never becomes ready.
+state so that older ones cannot read it, leaves a copy of before, and never becomes ready. corrupt.tar is base.tar with
+one byte of a wheel changed.
 """
 
 import hashlib
@@ -106,6 +107,9 @@ def main() -> None:
         others = unpack(dependencies(), work / "dependencies")
         for name, change in (("base", None), ("upgrade", add_column), ("broken", spoil)):
             make(out / f"{name}.tar", change, others, work / name)
+    data = bytearray((out / "base.tar").read_bytes())
+    data[data.index(b"PK\x03\x04", len(data) // 2) + 4] ^= 1
+    (out / "corrupt.tar").write_bytes(data)
     with tarfile.open(out / "kit.tar", "w") as kit:
         for directory in ("logagent", "tests/support"):
             kit.add(

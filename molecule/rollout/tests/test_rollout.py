@@ -12,7 +12,7 @@ def test_the_release_of_before_runs_and_is_well(host, hostvars):
     )
     said = host.run("/opt/logagent/current/bin/logagent status -c /etc/logagent/logagent.ini --json")
     assert said.rc == 0, said
-    assert json.loads(said.stdout)["version"] == hostvars["test_version"]
+    assert json.loads(said.stdout)["version"] == version
 
 
 def test_nothing_is_left_of_the_attempt(host):
@@ -20,6 +20,6 @@ def test_nothing_is_left_of_the_attempt(host):
     assert not host.file("/var/lib/logagent/state.db.bak").exists
 
 
-def test_only_the_canary_ever_saw_the_broken_release(host, hostvars):
-    seen = host.file(f"/opt/logagent/releases/{hostvars['test_version']}.post2").exists
+def test_only_the_canary_ever_saw_the_broken_release(host, hostvars, version):
+    seen = host.file(f"/opt/logagent/releases/{version}.post2").exists
     assert seen is (hostvars["inventory_hostname"] == "agent1")
