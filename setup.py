@@ -12,7 +12,7 @@ assert VERSION, "logagent/__init__.py names no version"
 README = HERE / "README.md"
 
 DEMO = ["confluent-kafka>=2.5"]
-TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3", "trustme>=1.1"]
+TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3", "pyyaml>=6", "trustme>=1.1"]
 FLEET = ["ansible-core>=2.16.19,!=2.17.*"]
 MACHINES = ["ansible-lint>=25.1", "molecule>=26.4", "pytest-testinfra>=10.2", "setuptools>=70.1,<82"]
 LINT = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]

@@ -6,10 +6,8 @@ import json
 testinfra_hosts = ["ansible://logagent"]
 
 
-def test_the_release_of_before_runs_and_is_well(host, hostvars):
-    assert (
-        host.file("/opt/logagent/current").linked_to == f"/opt/logagent/releases/{hostvars['test_version']}"
-    )
+def test_the_release_of_before_runs_and_is_well(host, version):
+    assert host.file("/opt/logagent/current").linked_to == f"/opt/logagent/releases/{version}"
     said = host.run("/opt/logagent/current/bin/logagent status -c /etc/logagent/logagent.ini --json")
     assert said.rc == 0, said
     assert json.loads(said.stdout)["version"] == version
