@@ -24,10 +24,10 @@ TIMEOUT_S = 300 if os.environ.get("LOGAGENT_MACHINE") == "qemu" else 60
 AGENTS = ("agent1", "agent2")
 
 
-@pytest.fixture(autouse=True)
-def _longer(request: pytest.FixtureRequest) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Machines are slower than what the time-out of the other tests allows for."""
-    request.node.add_marker(pytest.mark.timeout(2 * TIMEOUT_S))
+    for item in items:
+        item.add_marker(pytest.mark.timeout(5 * TIMEOUT_S))
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # machines.sh KIND BIN [ARGUMENT...]: runs the scenarios of molecule/ on machines of KIND, nspawn or qemu, with the molecule
-# in BIN; the arguments go to `molecule test` (default: --all). What a host cannot do is skipped with a word, and is an
+# in BIN; the arguments go to `molecule test` (default: all of them; on virtual machines default and rollout). What a host cannot do is skipped with a word, and is an
 # error with CI=true.
 set -eu
 
 kind=$1 bin=$2
 shift 2
-[ $# -gt 0 ] || set -- --all
 here=$(dirname "$0")
 
 give_up() {
@@ -29,8 +28,14 @@ missing() { # COMMAND=PACKAGE...: packages of the commands that are not there
 [ "$(id -u)" -eq 0 ] || give_up "Making images of machines, and nspawn, need root."
 packages=$(missing debootstrap=debootstrap ssh=openssh-client ssh-keygen=openssh-client ip=iproute2)
 case $kind in
-nspawn) packages="$packages$(missing systemd-nspawn=systemd-container)" ;;
-qemu) packages="$packages$(missing qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mkfs.ext4=e2fsprogs)" ;;
+nspawn)
+    packages="$packages$(missing systemd-nspawn=systemd-container)"
+    [ $# -gt 0 ] || set -- --all
+    ;;
+qemu)
+    packages="$packages$(missing qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mkfs.ext4=e2fsprogs)"
+    [ $# -gt 0 ] || set -- --scenario-name default --scenario-name rollout
+    ;;
 *)
     echo "machines.sh: there are no machines of kind $kind." >&2
     exit 2

@@ -39,7 +39,7 @@ def hosts(site: Callable[..., subprocess.Popen], agents: dict) -> dict:
     for name, host in agents.items():
         assert host.run(LEFT).stdout == "", "purged, nothing stays"
         host.check_output("sed -i %s /etc/hosts", "s/middleware1$/middleware1 kafka1 kafka2/")
-        log = "".join(make_line(name, number, 200).decode() + "\n" for number in range(LINES))
+        log = "".join(make_line(name, number, 80).decode() + "\n" for number in range(LINES))
         host.check_output("mkdir -p /var/log/nginx && printf %s %s >/var/log/nginx/access.log", "%s", log)
     return agents
 
@@ -55,7 +55,7 @@ def shell(tmp_path: Path) -> Callable[[str], str]:
     for name, machine in NAMES.items():
         one = machines[machine]
         known.append(f"Host {name}\nHostName {one['address']}\nPort {one['port']}\n")
-        known.append(f"User root\nIdentityFile {one['identity_file']}\n")
+        known.append(f"IdentityFile {one['identity_file']}\n")
     (tmp_path / "ssh").write_text("".join(known))
     checkout = tmp_path / "logagent"
     outside = shutil.ignore_patterns(
@@ -66,7 +66,7 @@ def shell(tmp_path: Path) -> Callable[[str], str]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MAKE"))
     }
-    environment["ANSIBLE_SSH_ARGS"] = f"-F {tmp_path / 'ssh'}"
+    environment |= {"ANSIBLE_SSH_ARGS": f"-F {tmp_path / 'ssh'}", "ANSIBLE_REMOTE_USER": "root"}
 
     def run(script: str) -> str:
         done = subprocess.run(
