@@ -21,3 +21,10 @@ def test_nothing_is_left_of_the_attempt(host):
 def test_only_the_canary_ever_saw_the_broken_release(host, hostvars, version):
     seen = host.file(f"/opt/logagent/releases/{version}.post2").exists
     assert seen is (hostvars["inventory_hostname"] == "agent1")
+
+
+def test_old_releases_and_activations_are_gone(host, hostvars, version):
+    """The canary still has what it failed with."""
+    tried = {f"{version}.post2"} if hostvars["inventory_hostname"] == "agent1" else set()
+    assert set(host.file("/opt/logagent/releases").listdir()) == {version, f"{version}.post1"} | tried
+    assert len(host.file("/opt/logagent/activations").listdir()) == 1 + len(tried)
