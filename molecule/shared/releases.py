@@ -7,6 +7,7 @@ one byte of a wheel changed.
 """
 
 import hashlib
+import re
 import sys
 import tarfile
 import tempfile
@@ -48,7 +49,9 @@ def add_column(tree: Path) -> None:
                     self._connection.execute("ALTER TABLE positions ADD COLUMN seen_s INTEGER NOT NULL DEFAULT 0")
 """
     edit(tree / DATABASE, OPENED, OPENED + more)
-    edit(tree / DATABASE, "SCHEMA_VERSION = 1\n", "SCHEMA_VERSION = 2\n")
+    found = re.search(r"^SCHEMA_VERSION = (\d+)$", (tree / DATABASE).read_text(), re.MULTILINE)
+    assert found, f"{DATABASE} names no version of its schema"
+    edit(tree / DATABASE, f"{found[0]}\n", f"SCHEMA_VERSION = {int(found[1]) + 1}\n")
 
 
 def spoil(tree: Path) -> None:
