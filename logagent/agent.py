@@ -268,8 +268,11 @@ class Agent:
             self._events.second_signal()
             os._exit(1)
         self._signals.append(number)
-        if number != signal.SIGHUP and self._view.phase == "running":
-            self._view.phase = "stopping"
+        if number != signal.SIGHUP:
+            if self._view.phase == "running":
+                self._view.phase = "stopping"
+            if self._etcd is not None:
+                self._etcd.hurry()
         self._wake.set()
 
     def _stop(self) -> None:
@@ -278,12 +281,14 @@ class Agent:
         self._notifier.stopping()
         deadline_s = clock.monotonic() + self.settings.agent.shutdown_timeout_s
         if self._etcd is not None:
-            self._etcd.stop()
+            self._etcd.leave()
         self._collector.stop()
         self._sender.flush()
         while not self._sender.empty and clock.monotonic() < deadline_s:
             gevent.sleep(DRAIN_LOOK_S)
         self._sender.stop()
+        if self._etcd is not None:
+            self._etcd.stop(deadline_s - clock.monotonic())
         saved = self._book.save()
         self._admin.stop()
         for file, lost_bytes in self._view.deleted_bytes():

@@ -21,7 +21,10 @@ from logagent.spawn import Spawner
 
 CACHE_NAME = "etcd-cache.json"
 FAREWELL_S = 2.0
-"""How long a stop waits for the leased keys to be removed; otherwise they end with their lease."""
+"""How long a stop waits at most for the leased keys to be removed; otherwise they end with their lease."""
+
+FIRST_ANSWER_S = 5.0
+"""How long a start waits at most for Etcd before it takes what Etcd said last."""
 
 
 class EtcdLink:
@@ -46,7 +49,7 @@ class EtcdLink:
         members = Cluster(settings, host_id, spawner).members()
         keys = Keys(settings.etcd_watch_key, host_id)
         self._spawner = spawner
-        self._timeout_s = settings.etcd_timeout_s
+        self._patience_s = min(settings.etcd_timeout_s, FIRST_ANSWER_S)
         self._status = status
         self._greenlets: list[gevent.Greenlet] = []
         self._supervisor = ConfigSupervisor(
@@ -76,15 +79,22 @@ class EtcdLink:
         self._greenlets = [self._spawner.forever("etcd-follow", self._supervisor.run)]
         if self._heartbeat is not None:
             self._greenlets.append(self._spawner.forever("etcd-tell", self._heartbeat.run))
-        self._supervisor.wait_first(self._timeout_s)
+        self._supervisor.wait_first(self._patience_s)
 
-    def stop(self) -> None:
-        """Follow no more, and take back what was told."""
+    def hurry(self) -> None:
+        """The agent is to stop: a start that waits for Etcd goes on without it."""
+        self._supervisor.hurry()
+
+    def leave(self) -> None:
+        """Follow no more, and begin to take back what was told; does not wait."""
         self._supervisor.stop()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        gevent.joinall(self._greenlets, timeout=FAREWELL_S)
-        gevent.killall(self._greenlets)
+
+    def stop(self, left_s: float) -> None:
+        """After `leave`, and when the lines are gone: end what has not ended by itself."""
+        gevent.joinall(self._greenlets, timeout=max(0.0, min(left_s, FAREWELL_S)))
+        gevent.killall(self._greenlets, timeout=1.0)
 
     def wanted(self, settings: Settings) -> tuple[Entry, ...]:
         """What should run, by the INI and Etcd; say `applied` when it does."""

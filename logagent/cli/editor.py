@@ -25,11 +25,12 @@ class Draft:
     """A file of its own, which only its owner can read. It is kept, and named, unless `done` was called."""
 
     def __init__(self, text: str) -> None:
-        self._before = text
+        # Half a surrogate pair has no UTF-8, but this is how JSON escapes it.
+        self._before = text.encode(errors="backslashreplace")
         descriptor, name = tempfile.mkstemp(prefix="logagent-services.", suffix=".json")
         self.path = Path(name)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(self._before)
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +48,7 @@ class Draft:
     @property
     def unchanged(self) -> bool:
         """Whether it says what it said at first."""
-        return self.read() == self._before.encode()
+        return self.read() == self._before
 
     def open(self) -> None:
         """Show it in the editor until that is closed. Raises EditorFailed."""

@@ -46,6 +46,7 @@ class Cached:
     documents: Mapping[str, CachedDocument]
     groups: tuple[str, ...]
     saved_at_s: float
+    suspicion: str = ""
 
     def restored(self, rules: PathRules) -> tuple[Document, ...]:
         """The documents, the highest first, as far as the rules of today allow them."""
@@ -62,7 +63,7 @@ class Cached:
         present = set(self.documents)
         if self.groups:
             present.add(Keys(self.watch_key, self.host_id).groups)
-        return Seen(self.cluster_id, self.revision, self.term, frozenset(present))
+        return Seen(self.cluster_id, self.revision, self.term, frozenset(present), self.suspicion)
 
 
 def cached_document(document: Document) -> CachedDocument:
@@ -105,7 +106,7 @@ def load(path: Path, watch_key: str, host_id: str) -> tuple[Cached | None, str]:
     return cached, ""
 
 
-_TEXTS = ("api", "cluster_id", "watch_key", "host_id")
+_TEXTS = ("api", "cluster_id", "watch_key", "host_id", "suspicion")
 _NUMBERS = ("revision", "term")
 _FIELDS = (*_TEXTS, *_NUMBERS, "saved_at_s")
 

@@ -7,6 +7,7 @@ entries are, and the last good version of a refused one stays in force.
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,7 +119,8 @@ def _load(value: bytes) -> Any:
     try:
         return json.loads(
             value.decode("utf-8-sig"),
-            parse_int=_number,
+            parse_int=_whole,
+            parse_float=_finite,
             parse_constant=_refuse_constant,
             object_pairs_hook=_object,
         )
@@ -132,9 +134,17 @@ def _load(value: bytes) -> Any:
         raise ValueError(_TOO_DEEP) from error
 
 
-def _number(digits: str) -> float:
+def _whole(digits: str) -> float:
     """Python refuses to read whole numbers of thousands of digits."""
-    return int(digits) if len(digits) < 20 else float(digits)
+    return int(digits) if len(digits) < 20 else _finite(digits)
+
+
+def _finite(digits: str) -> float:
+    """Python makes infinity of what is too large, and that cannot be written as JSON again."""
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"it has a number that is too large ({services.shown(digits)})")
+    return number
 
 
 def _refuse_constant(name: str) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gevent import GreenletExit
 from gevent.event import Event
 
 from logagent import clock as clocks
@@ -14,7 +15,7 @@ from logagent.clock import MonotonicClock
 from logagent.control.keys import Keys
 from logagent.control.members import Members
 from logagent.control.steps import Pace, Retry, Visit
-from logagent.errors import EtcdError, SessionLost
+from logagent.errors import EtcdError, MemberUnavailable, OutcomeUnknown, SessionLost
 from logagent.ops.events import Events
 from logagent.stores.store import Api, Session
 
@@ -167,14 +168,24 @@ class Heartbeat:
         try:
             beat = rhythm(store.api)
             session = store.session(beat.ttl_s)
-            due = self._begin(session, beat)
-            self._well_since_s = self._clock()
-            self._events.status_publish_back()
-            while not self._stop.is_set():
-                self._beat(session, due, beat)
-            session.close()
+            takes_back = True
+            try:
+                self._keep(session, beat)
+            except (MemberUnavailable, OutcomeUnknown, SessionLost, GreenletExit):
+                takes_back = False  # nobody to ask, or no time: the lease ends by itself
+                raise
+            finally:
+                if takes_back:
+                    session.close()
         finally:
             store.close()
+
+    def _keep(self, session: Session, beat: Rhythm) -> None:
+        due = self._begin(session, beat)
+        self._well_since_s = self._clock()
+        self._events.status_publish_back()
+        while not self._stop.is_set():
+            self._beat(session, due, beat)
 
     def _begin(self, session: Session, beat: Rhythm) -> _Due:
         now_s = self._clock()

@@ -18,6 +18,8 @@ from logagent.ops.events import Events
 from logagent.spawn import in_thread
 from logagent.stores.store import Api
 
+KEEP_EVERY_S = 300.0
+
 
 class Keeping:
     """The cache of one supervisor at `path`. `call` runs what blocks on the disk."""
@@ -35,6 +37,7 @@ class Keeping:
         self._wall = wall
         self._call = call
         self._kept: tuple[object, ...] | None = None
+        self._kept_revision = 0
         self._saved_at_s = 0.0
         self._keys = Keys("", "")
 
@@ -61,13 +64,18 @@ class Keeping:
             seen=found.seen if members.api == found.api else None,
         )
 
-    def keep(self, held: Held, api: Api) -> None:
-        """Write what is in force, if it is not what was written last. Waits for the disk, raises nothing."""
+    def keep(self, held: Held, api: Api, *, last: bool = False) -> None:
+        """Write what is in force, if it is not what was written last. Waits for the disk, raises nothing.
+
+        The revision that was seen is written with it, every few minutes and at the `last` call: by it a wiped
+        cluster is known after a restart.
+        """
         if held.seen is None:
             return
         lists = tuple((one.key, one.revision, one.sha256) for one in held.documents.values())
-        now = (api, held.seen.cluster_id, held.groups, lists)
-        if now == self._kept:
+        now = (api, held.seen.cluster_id, held.groups, lists, held.seen.suspicion)
+        moved = held.seen.revision != self._kept_revision
+        if now == self._kept and not (moved and (last or self.age_s > KEEP_EVERY_S)):
             return
         cached = Cached(
             api,
@@ -79,6 +87,7 @@ class Keeping:
             {key: cached_document(document) for key, document in held.documents.items()},
             held.groups,
             self._wall(),
+            held.seen.suspicion,
         )
         try:
             self._call(cache.save, self._path, cached)
@@ -86,5 +95,5 @@ class Keeping:
             # Tried again at the next list.
             self._events.etcd_cache_failed(error=error)
             return
-        self._kept, self._saved_at_s = now, cached.saved_at_s
+        self._kept, self._kept_revision, self._saved_at_s = now, cached.revision, cached.saved_at_s
         self._events.etcd_cache_back()

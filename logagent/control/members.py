@@ -31,9 +31,10 @@ Detector = Callable[[Address, Access], Detected]
 
 @dataclass(slots=True)
 class _Choice:
-    """The API, None until it is found out."""
+    """The API, None until it is found out; `fixed` if the configuration says it."""
 
     api: Api | None
+    fixed: bool
     warning: str = ""
 
 
@@ -59,7 +60,7 @@ class Members:
         self._detector = detector
         self._index = int(rand() * len(self._addresses)) % len(self._addresses)
         self._rand = rand
-        self._choice = _Choice(None if api == "auto" else api)
+        self._choice = _Choice(None if api == "auto" else api, api != "auto")
 
     def sibling(self) -> "Members":
         """For another greenlet: a current member of its own, the API in common."""
@@ -95,6 +96,16 @@ class Members:
         if self.api is None:
             self._choice.api = api
 
+    def doubt(self, error: EtcdError) -> bool:
+        """After a failure: whether the API that was found out once is to be found out anew.
+
+        Only v2 goes away, when the server is upgraded; a server without keys of ours must not send us back to v2.
+        """
+        if self._choice.fixed or self.api != "v2" or not isinstance(error, EtcdRefused):
+            return False
+        self._choice.api = None
+        return True
+
     def open(self) -> Store:
         """A store for the current member; asks it for its API first if nobody knows. The caller closes it."""
         api = self.api
@@ -116,11 +127,16 @@ class Members:
         a member that is away, because it says what to change.
         """
         failures: list[MemberUnavailable | EtcdRefused] = []
-        for _ in self._addresses:
+        left, doubted = len(self._addresses), False
+        while left:
             try:
                 return self._with_store(operation)
             except (MemberUnavailable, EtcdRefused) as error:
+                if not doubted and self.doubt(error):
+                    doubted = True
+                    continue
                 failures.append(error)
+                left -= 1
                 self.next()
         raise self._worst(failures)
 

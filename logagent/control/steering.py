@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from logagent.config.services import PathRules
@@ -45,7 +45,10 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is in force, by key, the highest first; and where it comes from, so that older things can be told."""
+    """What is in force, by key, the highest first; and where it comes from, so that older things can be told.
+
+    `listed` is what was in force after the last list, whatever rules came since.
+    """
 
     documents: Mapping[str, Document] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
@@ -54,6 +57,7 @@ class Held:
     groups_faults: tuple[Fault, ...] = ()
     seen: Seen | None = None
     rules: PathRules | None = field(default=None, repr=False)
+    listed: Mapping[str, Document] = field(default_factory=dict, repr=False)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -72,20 +76,37 @@ class Held:
         """That of the newest key."""
         return max([self.groups_revision, *(one.revision for one in self.documents.values())])
 
-    def after(self, snapshot: Snapshot, keys: Keys, rules: PathRules) -> "Held":
+    def suspecting(self, reason: str) -> "Held":
+        """The same, with the reason why what Etcd holds now is not believed."""
+        return self if self.seen is None else replace(self, seen=replace(self.seen, suspicion=reason))
+
+    def under(self, rules: PathRules) -> "Held":
+        """The same under other path rules; every value is read again at the next list."""
+        found = {
+            key: documents.restore(one.accepted, one.revision, key, rules, source=one.source)
+            for key, one in (self.listed or self.documents).items()
+        }
+        return replace(self, documents=found, rules=None)
+
+    def after(self, snapshot: Snapshot, keys: Keys, rules: PathRules, groups_refusal: str = "") -> "Held":
         """What is in force once `snapshot`, which was judged, counts.
+
+        `groups_refusal` says why the groups that it names cannot be had: then those in force stay.
 
         It must hold all keys that the groups in force name. If it names other groups, theirs are missing in it, and
         another snapshot has to follow.
         """
         seen = seen_in(snapshot, scope(keys, self.groups))
         groups, faults, revision, sha256 = self._read_groups(snapshot, keys)
+        if groups_refusal:
+            # Without its hash the value is read again next time.
+            groups, faults, sha256 = self.groups, (Fault(keys.groups, "", "", "", groups_refusal),), ""
         found: dict[str, Document] = {}
         for key, source in keys.documents(groups).items():
             document = self._read(snapshot, key, source, rules)
             if document is not None:
                 found[key] = document
-        return Held(found, groups, revision, sha256, faults, seen, rules)
+        return Held(found, groups, revision, sha256, faults, seen, rules, found)
 
     def _read_groups(
         self, snapshot: Snapshot, keys: Keys

@@ -23,15 +23,17 @@ class Pace:
     """How fast a supervisor is; seconds.
 
     Changes are gathered until `quiet_s` passed without one, at most `gather_s`. A watch that says nothing for
-    `probe_s` is doubted: our keys are listed again, and an answer must come within `probe_timeout_s`, for a frozen
-    member looks like a silent one. A watch says nothing for `idle_s` at most, and `fuse_s` later it is cut off. A
-    visit that lasted `steady_s` clears the failures before it.
+    `probe_s` is doubted: the member is asked for a sign of life, which must come within `probe_timeout_s`, for a
+    frozen member looks like a silent one. Without any change our keys are listed every `resync_s` all the same. A
+    watch says nothing for `idle_s` at most, and `fuse_s` later it is cut off. A visit that lasted `steady_s` clears
+    the failures before it.
     """
 
     quiet_s: float = 0.3
     gather_s: float = 2.0
     probe_s: float = 3.0
     probe_timeout_s: float = 3.0
+    resync_s: float = 60.0
     idle_s: float = 60.0
     fuse_s: float = 10.0
     steady_s: float = 10.0
@@ -68,13 +70,16 @@ class Step:
 LIST, PROBE, CUT = Step("list"), Step("probe"), Step("cut")
 
 
-def next_step(pace: Pace, heard: Heard, listed_s: float, now_s: float) -> Step:
-    """`listed_s` is when our keys were last listed: that is a sign of life of the member, not of its watch."""
+def next_step(pace: Pace, heard: Heard, listed_s: float, answered_s: float, now_s: float) -> Step:
+    """`listed_s` is when our keys were last listed, `answered_s` when the member last answered anything: that is a sign
+    of life of the member, not of its watch.
+    """
     cut_s = heard.last_s + pace.idle_s + pace.fuse_s
-    probe_s = max(heard.last_s, listed_s) + pace.probe_s
-    list_s = cut_s
+    probe_s = max(heard.last_s, answered_s) + pace.probe_s
+    list_s = listed_s + pace.resync_s
     if heard.first_change_s is not None and heard.last_change_s is not None:
-        list_s = min(heard.last_change_s + pace.quiet_s, heard.first_change_s + pace.gather_s)
+        gathered_s = min(heard.last_change_s + pace.quiet_s, heard.first_change_s + pace.gather_s)
+        list_s = min(list_s, gathered_s)
     if now_s >= cut_s:
         return CUT
     if now_s >= list_s:
@@ -135,6 +140,6 @@ class StaleVotes:
         return replace(self, silent=self.silent + 1) if self.behind else self
 
     def agreed(self, members: int) -> bool:
-        """All say it, or most do and the others were asked often enough: one address may be dead for good."""
+        """All say it, or half of them and the others were asked often enough: an address may be dead for good."""
         missing = members - len(self.behind)
-        return missing <= 0 or (2 * len(self.behind) > members and self.silent >= SILENT_ROUNDS * missing)
+        return missing <= 0 or (2 * len(self.behind) >= members and self.silent >= SILENT_ROUNDS * missing)

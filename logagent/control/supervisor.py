@@ -20,7 +20,7 @@ from logagent.control.steering import Applied, Held, State, Steering, scope, sta
 from logagent.control.steps import Pace, Retry, StaleVotes, Visit, next_step
 from logagent.control.trust import Verdict, judge
 from logagent.control.watching import Watching
-from logagent.errors import EtcdError, MemberBehind, MemberUnavailable, WatchEnded
+from logagent.errors import EtcdError, EtcdRefused, MemberBehind, MemberUnavailable, WatchEnded
 from logagent.ops.events import Events
 from logagent.spawn import Spawner
 from logagent.stores.store import Snapshot, Store
@@ -81,6 +81,7 @@ class ConfigSupervisor:
         self._fruitless = 0
         self._votes = StaleVotes()
         self._listed_s: float | None = None
+        self._pinged_s = 0.0
         self._revision = 0
         self._applied: Applied | None = None
         self._held = keeping.load(members, keys, rules())
@@ -101,6 +102,8 @@ class ConfigSupervisor:
             while not self._stop.is_set() and (left_s := until_s - self._clock()) > 0:
                 self._wake.clear()
                 self._wait(self._wake, left_s)
+        if self._members.api is not None and self._answered:
+            self._keeping.keep(self._held, self._members.api, last=True)
 
     def wait_first(self, timeout_s: float) -> Steering:
         """What to start with: what Etcd says, or after `timeout_s` or when no member answers, what the cache says."""
@@ -108,8 +111,17 @@ class ConfigSupervisor:
             self._without_etcd("")
         return self.steering
 
+    def hurry(self) -> None:
+        """Whoever waits for the first answer need not wait any more."""
+        self._known.set()
+
     def reconsider(self) -> None:
-        """The rules or `accept_empty` may be other ones now: list again soon."""
+        """The rules or `accept_empty` may be other ones now: what is in force obeys at once, and a list is due."""
+        before, self._held = self._held, self._held.under(self._rules())
+        if [one.entries for one in self._held.documents.values()] != [
+            one.entries for one in before.documents.values()
+        ]:
+            self._publish(self.steering.state, self.steering.error)
         self._asked = True
         self._wake.set()
 
@@ -150,6 +162,8 @@ class ConfigSupervisor:
             self._events.etcd_resync(member=member, kind="behind", reason=str(error))
         else:
             self._votes = self._votes.miss()
+            if not listed:
+                self._members.doubt(error)
             if listed:
                 self._events.etcd_resync(member=member, kind="failed", reason=str(error))
             self._events.etcd_unreachable(member=member, reason=str(error))
@@ -220,12 +234,18 @@ class ConfigSupervisor:
             if self._asked:
                 watching.suspect_change()
                 self._asked = False
-            step = next_step(self._pace, watching.heard, self._listed_s or 0.0, self._clock())
+            listed_s = self._listed_s or 0.0
+            answered_s = max(listed_s, self._pinged_s)
+            step = next_step(self._pace, watching.heard, listed_s, answered_s, self._clock())
             if step.kind == "cut":
                 raise MemberUnavailable(listing.member, "its watch says nothing and does not end")
             if step.kind == "wait":
                 self._wake.clear()
                 self._wait(self._wake, step.at_s - self._clock())
+                continue
+            if step.kind == "probe":
+                self._bounded(self._answer_s, listing, listing.ping)
+                self._pinged_s = self._clock()
                 continue
             told = watching.take()
             before = self._held
@@ -234,7 +254,7 @@ class ConfigSupervisor:
                 raise MemberBehind(f"{listing.member}: it tells of a change and does not show it")
             if not settled or self._held.groups != before.groups:
                 return settled
-            if step.kind == "probe" and self._held.revision != before.revision:
+            if not told and self._held.revision != before.revision:
                 self._events.etcd_resync(
                     member=listing.member, kind="missed", reason="it did not tell of a change"
                 )
@@ -245,11 +265,20 @@ class ConfigSupervisor:
 
     def _list(self, store: Store, limit_s: float) -> bool:
         """Load, judge, publish. False when the groups would not stand still; then another list is due soon."""
-        held = self._held
+        held, first = self._held, None
         for _ in range(ROUNDS):
-            snapshot = self._load(store, held, limit_s)
+            try:
+                snapshot = self._load(store, held, limit_s)
+            except EtcdRefused as error:
+                if first is None:
+                    raise
+                # Only the groups that are new cannot be had; all else is followed without them.
+                held = self._held.after(first, self._keys, self._rules(), error.reason)
+                self._take(store, held)
+                return True
+            first = first or snapshot
             verdict = self._judge(store, held, snapshot)
-            self._note(snapshot)
+            self._revision, self._answered = snapshot.revision, True
             if verdict.kind == "suspicious-empty" and not self._accept_empty():
                 self._suspect(store, verdict.reason)
                 return True
@@ -258,6 +287,7 @@ class ConfigSupervisor:
             if held.groups == groups:
                 self._take(store, held)
                 return True
+        self._listed_s = self._clock()
         return False
 
     def _load(self, store: Store, held: Held, limit_s: float) -> Snapshot:
@@ -290,24 +320,22 @@ class ConfigSupervisor:
     def _take(self, store: Store, held: Held) -> None:
         """`held` is in force from now on."""
         before, self._held = self._held, held
+        self._listed_s = self._clock()
         self._events.etcd_empty_over()
         self._tell_faults(before, held)
         self._publish("rejected" if held.rejected else "applied", store=store)
         self._keeping.keep(held, store.api)
 
     def _suspect(self, store: Store, reason: str) -> None:
+        self._held = self._held.suspecting(reason)
+        self._listed_s = self._clock()
         self._events.etcd_suspicious_empty(reason=reason)
         self._publish("suspicious-empty", reason, store=store)
-
-    def _note(self, snapshot: Snapshot) -> None:
-        """A member answered, and is believed to be up to date."""
-        self._listed_s = self._clock()
-        self._revision = snapshot.revision
-        self._answered = True
+        self._keeping.keep(self._held, store.api)
 
     def _tell_faults(self, before: Held, held: Held) -> None:
         """Each fault once, when the value that has it is first read."""
-        if held.groups_faults and held.groups_sha256 != before.groups_sha256:
+        if held.groups_faults != before.groups_faults:
             for fault in held.groups_faults:
                 self._events.etcd_document_rejected(key=self._keys.groups, reason=str(fault))
         for key, document in held.documents.items():

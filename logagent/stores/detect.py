@@ -9,9 +9,10 @@ from logagent.errors import EtcdRefused, MemberSilent, MemberUnavailable
 from logagent.spawn import Spawner
 from logagent.stores import messages
 from logagent.stores.etcd_v3 import GatewayStore
-from logagent.stores.gateway import PLAIN, spoken
+from logagent.stores.gateway import spoken
 from logagent.stores.messages import Kind
 from logagent.stores.store import Access
+from logagent.stores.tls import PLAIN
 from logagent.stores.tokens import Tokens
 
 _LAST_V2 = (3, 5)

@@ -8,7 +8,7 @@ It is imported when it is needed: that changes urllib3's TLS for the whole proce
 import base64
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from logagent.config.values import Address
 from logagent.errors import EtcdError, EtcdRefused, MemberUnavailable, OutcomeUnknown, SessionLost, WatchEnded
 from logagent.spawn import Spawner
 from logagent.stores.gateway import MAX_ANSWER_BYTES, Gateway
+from logagent.stores.reading import News
 from logagent.stores.store import ABSENT, Access, Item, Snapshot
 from logagent.stores.together import follow_all
 from logagent.stores.tokens import Tokens
@@ -30,7 +31,7 @@ _MISSING = (_NOT_FOUND, _NOT_A_DIRECTORY)
 _ANSWERS = (*_MISSING, _COMPARE_FAILED, _EXISTS)  # error codes that are no errors to us
 _NOT_V2 = (
     "does not serve the v2 API (Etcd up to 3.5 does, with --enable-v2; later ones never): "
-    "set api = v3 or auto in [etcd]"
+    "set api = v3 in [etcd], or auto"
 )
 
 
@@ -60,7 +61,8 @@ class _Answer:
     def data(self) -> bytes:
         """Read at the first look, which for a watch takes until something happens."""
         if self._data is None:
-            data: bytes = self._response.read(MAX_ANSWER_BYTES + 1)
+            # Nobody is asked to compress, so nothing is unpacked, however large it would become.
+            data: bytes = self._response.read(MAX_ANSWER_BYTES + 1, decode_content=False)
             if len(data) > MAX_ANSWER_BYTES:
                 self._response.close()
                 raise EtcdRefused(self._member, f"answers more than {MAX_ANSWER_BYTES} bytes")
@@ -223,9 +225,9 @@ class KeysStore:
         return Snapshot(client.cluster_id, min(revisions), 0, items if keys else {})
 
     def follow(self, keys: Collection[str], revision: int, idle_s: float) -> Iterator[int]:
+        clients = {key: _Client(self._address, self._access) for key in _topmost(keys)}
         if self._closed:
             raise MemberUnavailable(self.member, "the store was closed")
-        clients = {key: _Client(self._address, self._access) for key in _topmost(keys)}
         self._watching.update(clients.values())
         for client in clients.values():
             client.expect(self._client.cluster_id)
@@ -236,6 +238,9 @@ class KeysStore:
             for client in clients.values():
                 client.close()
             self._watching.difference_update(clients.values())
+
+    def ping(self) -> None:
+        self._client.get("/version")
 
     def commit(self, guards: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int | None:
         """The revision is that of the key written first."""
@@ -314,10 +319,12 @@ class KeysSession:
         self._revisions[key] = reply.revision
 
 
-def _watch(client: _Client, key: str, revision: int, idle_s: float) -> Iterator[int]:
+def _watch(client: _Client, key: str, revision: int, idle_s: float) -> Generator[int, None, None]:
     """One for every event."""
+    news = News(client.member)
     while True:
         reply = client.watch(key, revision, idle_s)
+        news.heard(0)
         # Who is told of a change reads everything, and so sees what there was when this request began.
         revision = max(reply.revision, reply.newest)
         yield 1

@@ -23,6 +23,7 @@ from logagent.spawn import Spawner
 from logagent.stores import messages
 from logagent.stores.gateway import Answer, Gateway, Stream
 from logagent.stores.messages import Body, Kind, Problem, WatchMessage
+from logagent.stores.reading import News, Turns
 from logagent.stores.store import Access, Api, Snapshot
 from logagent.stores.together import follow_all
 from logagent.stores.tokens import Tokens
@@ -53,6 +54,9 @@ class GatewayStore:
         answer = self.ask("/v3/kv/txn", messages.range_txn(keys), f"read {_named(keys)}")
         return messages.read_snapshot(self.member, answer)
 
+    def ping(self) -> None:
+        self.gateway.get("/version")
+
     def commit(self, guards: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int | None:
         body = messages.commit_txn(guards, writes)
         doing = f"write {_named(writes.keys())}"
@@ -74,7 +78,9 @@ class GatewayStore:
             {f"{self.member} {number}": one for number, one in enumerate(streams)}, self._spawner
         )
 
-    def _stream(self, keys: Collection[str], body: bytes, watches: int, idle_s: float) -> Iterator[int]:
+    def _stream(
+        self, keys: Collection[str], body: bytes, watches: int, idle_s: float
+    ) -> Generator[int, None, None]:
         may_renew = self._tokens.user is not None
         while True:
             token = self._tokens.get(self._authenticate)
@@ -131,22 +137,27 @@ class GatewayStore:
         raise MemberUnavailable(self.member, "ended the watch")
 
     def _lines(self, stream: Stream, patience: "_Patience") -> Iterator[bytes]:
-        lines = messages.Lines()
+        lines, news, turns = messages.Lines(), News(self.member), Turns()
         deadline = monotonic() + patience.limit_s
-        while True:
-            try:
-                data = stream.read(deadline - monotonic())
-            except MemberSilent as error:
-                if patience.beginning:
-                    raise
-                raise WatchEnded(f"{self.member}: nothing heard for {patience.limit_s:.3g} s") from error
-            if not data:
-                break
+        while data := self._read(stream, deadline - monotonic(), patience):
+            turns.rest()
             for line in lines.feed(data):
+                news.heard(len(line))
                 yield line
+                turns.rest()
                 deadline = monotonic() + patience.limit_s
         if last := lines.rest():
             yield last
+
+    def _read(self, stream: Stream, left_s: float, patience: "_Patience") -> bytes:
+        try:
+            if left_s > 0:  # where there is always something to read, no time-out ends the reading
+                return stream.read(left_s)
+            raise MemberSilent(self.member, f"said nothing whole within {patience.limit_s:.3g} s")
+        except MemberSilent as error:
+            if patience.beginning:
+                raise
+            raise WatchEnded(f"{self.member}: nothing heard for {patience.limit_s:.3g} s") from error
 
     def _error(self, problem: Problem, doing: str, *, changes: bool = False) -> EtcdError:
         """One sentence that says what to change, where something can be changed."""

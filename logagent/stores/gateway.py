@@ -21,12 +21,13 @@ from urllib3.util import SKIP_HEADER, Timeout
 
 from logagent.config.values import Address
 from logagent.errors import EtcdError, EtcdRefused, MemberSilent, MemberUnavailable, OutcomeUnknown
+from logagent.stores import names, tls
+from logagent.stores.reading import EndlessHead, PacedResponse
 from logagent.stores.store import Access
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_PIECE_BYTES = 65536
+_PIECE_BYTES = 16384
 _CONNECT_S = 3.0
-_EXPIRED, _WRONG_NAMES = 10, (62, 64)  # OpenSSL's X509_V_ERR_*
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -41,7 +42,6 @@ _HEADERS = {
     "Grpc-Metadata-hasleader": "true",  # a member without a leader says so at once and ends its watches
 }
 
-PLAIN = "speaks plain HTTP, not TLS: remove ca from [etcd], or give Etcd https addresses and certificates"
 _WE_CLOSED = "we have closed the connection"
 
 Spoken = Literal["http", "http2", "tls", "other"]
@@ -55,6 +55,8 @@ class Answer(NamedTuple):
 
 
 class _Connection(HTTPConnection):
+    response_class = PacedResponse
+
     def __init__(self, *args: Any, on_open: Callable[[Any], None], **options: Any) -> None:
         super().__init__(*args, **options)
         self._on_open = on_open
@@ -68,7 +70,7 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> Any:
         try:
             # Half of the time for each address: a dead one must not use up all.
-            link = socket.create_connection((self._dns_host, self.port), (self.timeout or _CONNECT_S) / 2)
+            link = names.connect(self._dns_host, self.port, (self.timeout or _CONNECT_S) / 2)
             for option in self.socket_options or ():
                 link.setsockopt(*option)
         except (OSError, UnicodeError) as error:
@@ -113,7 +115,7 @@ class Gateway:
             self._pool = HTTPConnectionPool(*address, **options)
             self._pool.ConnectionCls = _Connection
             if access.tls:
-                self._pool = HTTPSConnectionPool(*address, ssl_context=_tls_context(access), **options)
+                self._pool = HTTPSConnectionPool(*address, ssl_context=tls.context(access), **options)
                 self._pool.ConnectionCls = _TlsConnection
         except LocationParseError as error:
             raise EtcdRefused(self.member, "etcd_addr names no host") from error
@@ -152,10 +154,10 @@ class Gateway:
         if self._closed:
             return MemberUnavailable(self.member, _WE_CLOSED)
         if isinstance(cause, plain_ssl.SSLError):
-            return _tls_error(self.member, cause, self._address.host, self._access)
+            return tls.error(self.member, cause, self._address.host, self._access)
         if isinstance(cause, OSError):
             return MemberUnavailable(self.member, cause.strerror or str(cause) or type(cause).__name__)
-        if isinstance(cause, ConnectTimeoutError):
+        if isinstance(cause, ConnectTimeoutError | EndlessHead):
             return MemberUnavailable(self.member, str(cause))
         return MemberUnavailable(self.member, "hung up in the middle, or does not speak HTTP")
 
@@ -236,56 +238,10 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _tls_context(access: Access) -> Any:
-    """Verifies always. Raises EtcdRefused that names the file which cannot be used."""
-    context = ssl.SSLContext(plain_ssl.PROTOCOL_TLS_CLIENT)
-    used = f"{access.ca}"
-    try:
-        if access.ca is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(str(access.ca))
-        if access.cert is not None:
-            used = f"{access.cert} with key = {access.key}" if access.key else f"{access.cert}"
-            # A password that is given means that nobody is asked for one on the terminal.
-            context.load_cert_chain(str(access.cert), access.key and str(access.key), password=lambda: "")
-    except OSError as error:
-        reason = _words(getattr(error, "reason", None) or error.strerror or "not PEM")
-        raise EtcdRefused("[etcd]", f"{used} cannot be used for TLS: {reason}") from error
-    return context
-
-
-def _tls_error(member: str, error: plain_ssl.SSLError, host: str, access: Access) -> EtcdError:
-    reason = error.reason or ""
-    ours = f"our client certificate (cert = {access.cert} in [etcd])"
-    if isinstance(error, plain_ssl.SSLCertVerificationError):
-        by = f"ca = {access.ca} in [etcd]" if access.ca else "the system's authorities"
-        said = f"its certificate is not trusted by {by}: {error.verify_message}"
-        if error.verify_code == _EXPIRED:
-            said = "its certificate has expired: it must be renewed on the server"
-        elif error.verify_code in _WRONG_NAMES:
-            said = f"its certificate is not made for {host}: see etcd_addr"
-    elif "WRONG_VERSION" in reason or "RECORD_LAYER" in reason or "HTTP_REQUEST" in reason:
-        said = PLAIN
-    elif "ALERT" not in reason:
-        return MemberUnavailable(member, f"TLS failed: {_words(reason) or error}")
-    elif access.cert is None:
-        said = "wants a client certificate: set cert and key in [etcd]"
-    elif "CERTIFICATE_EXPIRED" in reason:
-        said = f"{ours} has expired: renew it"
-    else:
-        said = f"refuses {ours}: expired, or not of the server's --trusted-ca-file ({_words(reason)})"
-    return EtcdRefused(member, said)
-
-
-def _words(reason: str) -> str:
-    return reason.lower().replace("_", " ")
-
-
 def spoken(address: Address, timeout_s: float) -> Spoken:
     """What a port speaks that hung up on us; a second look, for a better sentence than "hung up"."""
     first = b""
-    with suppress(OSError), gevent.Timeout(timeout_s, OSError()), socket.create_connection(address) as link:
+    with suppress(OSError), gevent.Timeout(timeout_s, OSError()), names.connect(*address, timeout_s) as link:
         link.sendall(b"GET /version HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")
         first = link.recv(64)
     if first.startswith(b"HTTP/1"):
@@ -300,7 +256,7 @@ def _shakes_hands(address: Address, timeout_s: float) -> bool:
     context.check_hostname = False
     context.verify_mode = plain_ssl.CERT_NONE
     try:
-        with gevent.Timeout(timeout_s, OSError()), socket.create_connection(address) as link:
+        with gevent.Timeout(timeout_s, OSError()), names.connect(*address, timeout_s) as link:
             context.wrap_socket(link).close()
     except OSError as error:
         return "ALERT" in (getattr(error, "reason", None) or "")

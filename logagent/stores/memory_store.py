@@ -268,6 +268,9 @@ class MemoryStore:
     def load(self, keys: Collection[str]) -> Snapshot:
         return self.checked().snapshot(self.member, keys)
 
+    def ping(self) -> None:
+        self.checked()
+
     def follow(self, keys: Collection[str], revision: int, idle_s: float) -> Iterator[int]:
         server = self.checked()
         ended_before = len(server.watches_ended)

@@ -259,8 +259,7 @@ class Lines:
     """Splits a watch stream into messages, whatever the network made of them."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size_bytes = 0
+        self._begun = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield every message that is complete now. Raises `WatchEnded` when one is larger than any of Etcd's."""
@@ -272,16 +271,14 @@ class Lines:
         self._keep(rest)
 
     def _keep(self, part: bytes) -> None:
-        self._size_bytes += len(part)
-        if self._size_bytes > MAX_MESSAGE_BYTES:
+        if len(self._begun) + len(part) > MAX_MESSAGE_BYTES:
             raise WatchEnded(f"a message is larger than {MAX_MESSAGE_BYTES} bytes")
-        self._parts.append(part)
+        self._begun += part
 
     def rest(self) -> bytes:
         """What came since the last newline: old gateways end a stream with an error that has none."""
-        line = b"".join(self._parts).strip()
-        self._parts.clear()
-        self._size_bytes = 0
+        line = bytes(self._begun.strip())
+        self._begun.clear()
         return line
 
 

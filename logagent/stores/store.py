@@ -84,6 +84,9 @@ class Store(Protocol):
         member is gone or lost its leader, `EtcdRefused` when we may not.
         """
 
+    def ping(self) -> None:
+        """Return if the member answers anything at all; the cheapest question there is, for it and for us."""
+
     def commit(self, guards: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int | None:
         """Write (None: delete) all keys if every guarded key still has its revision (`ABSENT`: does not exist).
 

@@ -385,15 +385,17 @@ def test_a_frozen_member_costs_bounded_time(fragile, key):
             lambda: used[1].commit({}, {key: b"2"}),
             lambda: fragile.open().commit({}, {key: b"2"}),
             lambda: next(fragile.open().follow([key], revision + 100, 1.0)),
+            used[2].ping,
             sessions[2].keep_alive,
             sessions[3].close,
         )
         assert isinstance(follower.wait_end(10), WatchEnded | MemberUnavailable)
 
-    *both_loads, commit, fresh_commit, follow, keep_alive, close = outcomes
+    *both_loads, commit, fresh_commit, follow, ping, keep_alive, close = outcomes
     assert all(issubclass(one, MemberUnavailable) for one in both_loads)
     assert (commit, fresh_commit) == (OutcomeUnknown, OutcomeUnknown)
     assert issubclass(follow, WatchEnded | MemberUnavailable)
+    assert issubclass(ping, MemberUnavailable)
     assert issubclass(keep_alive, MemberUnavailable)
     assert close is None
     fragile.node.thaw()

@@ -263,6 +263,26 @@ def test_without_etcd_it_starts_from_its_cache_and_follows_again_when_etcd_is_ba
     prove(kafka_39, topic, tmp_path, joined(written), min_lines=400)
 
 
+def test_a_frozen_etcd_delays_neither_a_start_for_long_nor_a_stop(
+    etcd_node: Callable[..., EtcdNode], steered: Steered, topic: str, tmp_path: Path
+) -> None:
+    node = etcd_node()
+    path = tmp_path / "ini.log"
+    put_lines(path, "ini", 5)
+    node.freeze()
+    options: dict[str, object] = {"etcd_timeout": 60}
+    shipper = steered([node.address], services={"ini": {"log_path": path, "topic": topic}}, top=options)
+    shipper.wait_for(lambda: sentences(shipper, "started as host"), what="it begins")
+    begun_s = time.monotonic()
+    shipper.stop()
+    assert time.monotonic() - begun_s < 4, "a stop does not wait for Etcd"
+
+    shipper.start()
+    shipper.wait_ready(timeout_s=12)
+    assert reads(shipper, path)
+    shipper.stop()
+
+
 def test_a_wiped_etcd_stops_nothing_until_somebody_says_so(
     etcd_node: Callable[..., EtcdNode], steered: Steered, key_root: str, topic: str, tmp_path: Path
 ) -> None:

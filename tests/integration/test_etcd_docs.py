@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.integration.proofs import entry_states, put_lines
 from tests.support import ROOT
 from tests.support.agent import AgentProcess
-from tests.support.etcd import EtcdNode, find_binaries
+from tests.support.etcd import VERSIONS, EtcdNode, find_binaries
 from tests.support.kafka import KafkaNode
 from tests.support.waiting import wait_until
 
@@ -51,6 +53,10 @@ def test_no_block_is_left_untested() -> None:
     assert set(BLOCKS) == {"first-service", "roles"}
 
 
+def test_no_password_stands_in_the_arguments_of_a_process() -> None:
+    assert not re.findall(r"etcdctl[^|\n]*PASSWORD", "".join(BLOCKS.values()))
+
+
 def test_a_first_service(
     etcd_node: Callable[..., EtcdNode],
     kafka_39: KafkaNode,
@@ -79,14 +85,16 @@ def test_a_first_service(
     shipper.stop()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_roles_let_each_do_its_work_and_no_more(
+    version: str,
     etcd_node: Callable[..., EtcdNode],
     kafka_39: KafkaNode,
     agent: Callable[..., AgentProcess],
     topic: str,
     tmp_path: Path,
 ) -> None:
-    node = etcd_node(flags={"auth-token-ttl": 3})
+    node = etcd_node(version, flags={"auth-token-ttl": 3})
     done = shell(BLOCKS["roles"], node, tmp_path, PASSWORDS)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 

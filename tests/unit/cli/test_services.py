@@ -237,6 +237,14 @@ class TestGet:
         assert told["entries"][0]["topic"] == "web_log"
         assert "'colour' is an unknown field" in told["warnings"][0]
 
+    @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 400])
+    def test_json_is_json_whatever_is_stored(self, call: Callable[..., Any], etcd: Etcd, number: str) -> None:
+        etcd.server.put(KEY, f'[{{"service": "s", "log_path": "/a", "topic": "t", "x": {number}}}]')
+        ended = call("get", "--json")
+        told = json.loads(ended.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert (ended.code, told["document"]) == (0, None)
+        assert "a number that is too large" in told["faults"][0]
+
     def test_prints_exactly_what_is_stored(self, call: Callable[..., Any], etcd: Etcd) -> None:
         etcd.server.put(KEY, " [ ]\r\n")
         assert call("get", "--raw").out == " [ ]\r\n"
@@ -721,6 +729,21 @@ class TestEdit:
         assert (ended.code, person.asked, etcd.value) == (0, [], stored)
         assert "Nothing changed" in ended.out
         assert drafts(person) == []
+
+    def test_half_a_surrogate_pair_is_shown_as_json_escapes_it(
+        self, call: Callable[..., Any], etcd: Etcd, person: Person
+    ) -> None:
+        stored = document("/var/log/a", colour="\ud800ü")
+        etcd.server.put(KEY, stored)
+        ended = call("edit")
+        assert (ended.code, etcd.value) == (0, stored)
+        assert "Nothing changed" in ended.out
+        assert '"colour": "\\ud800ü"' in person.saw[0]
+        assert drafts(person) == []
+        etcd.server.put(KEY, document("/var/log/\ud800"))
+        person.writes, person.answers = [ONE], [True]
+        assert call("edit").code == 0
+        assert etcd.value == ONE
 
     def test_declined_keeps_the_draft(self, call: Callable[..., Any], etcd: Etcd, person: Person) -> None:
         person.writes, person.answers = [ONE], [False]

@@ -176,6 +176,30 @@ def test_a_lease_that_dies_at_every_use_is_no_storm(beating):
     beating.broken.clear()
 
 
+@pytest.mark.parametrize("error", [EtcdRefused("e1:2379", "no permission"), ZeroDivisionError("a bug")])
+def test_who_may_not_write_leaves_no_leases_behind(tmp_path, error):
+    beating = Beating(tmp_path)
+    beating.broken.extend([error] * 1000)
+    beating.run()
+    most = 0
+    for _ in range(60):
+        most = max(most, len(beating.server._leases))
+        beating.time.advance(1)
+
+    assert most == 0
+    assert len(beating.asked) > 5 or beating.failures
+    beating.broken.clear()
+    beating.greenlet.kill()
+
+
+def test_a_member_that_is_away_is_not_asked_to_end_a_lease(beating):
+    beating.time.advance(15)
+    beating.broken.append(MemberUnavailable("e1:2379", "gone"))
+    beating.time.advance(5.1)
+
+    assert len(beating.server._leases) == 2
+
+
 def test_an_orderly_stop_removes_the_keys(beating):
     beating.stop()
 

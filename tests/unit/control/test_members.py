@@ -167,3 +167,38 @@ def test_a_detection_that_fails_counts_as_a_member_that_is_away(cluster):
     with pytest.raises(EtcdRefused, match="this is not Etcd"):
         cluster.members().first_answering(lambda store: store)
     assert len(cluster.detected) == 3
+
+
+def gone_v2(store):
+    if store.api == "v2":
+        raise EtcdRefused(store.member, "does not serve the v2 API")
+    return store.api
+
+
+def test_a_remembered_v2_is_found_out_anew_when_the_server_does_not_serve_it_any_more(cluster):
+    members = cluster.members()
+    members.remember("v2")
+
+    assert members.first_answering(gone_v2) == "v3"
+    assert members.api == "v3"
+    assert cluster.detected == ["e1:2379"]
+
+
+def test_a_v2_that_refuses_for_another_reason_ends_in_its_words(cluster):
+    cluster.found = SimpleNamespace(api="v2", warning="")
+    with pytest.raises(EtcdRefused, match="does not serve"):
+        cluster.members().first_answering(gone_v2)
+    assert len(cluster.stores) == 4, "each member once, and the first one once more"
+
+
+@pytest.mark.parametrize("api", ["v2", "v3"])
+def test_a_configured_api_and_v3_are_never_doubted(cluster, api):
+    configured = cluster.members(api=api)
+    assert not configured.doubt(EtcdRefused("e1:2379", "no"))
+    remembered = cluster.members()
+    remembered.remember("v3")
+    assert not remembered.doubt(EtcdRefused("e1:2379", "no"))
+    remembered = cluster.members()
+    remembered.remember("v2")
+    assert not remembered.doubt(MemberUnavailable("e1:2379", "gone"))
+    assert remembered.api == "v2"

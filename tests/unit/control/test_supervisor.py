@@ -10,12 +10,13 @@ from gevent import Greenlet
 
 from logagent import spawn
 from logagent.backoff import Backoff
+from logagent.config.services import PathRules
 from logagent.control import cache
 from logagent.control.layers import Merged
 from logagent.errors import EtcdError, EtcdRefused, MemberUnavailable, OutcomeUnknown, SessionLost, WatchEnded
-from logagent.stores.memory_store import MemoryStore
+from logagent.stores.memory_store import MemoryServer, MemoryStore
 from logagent.stores.store import Item
-from tests.unit.control.twins import KEYS, Bench, services, unlimited
+from tests.unit.control.twins import KEYS, RULES, Bench, services, unlimited
 from tests.unit.sources.twins import until
 
 
@@ -376,9 +377,9 @@ def test_a_silent_watch_is_doubted_and_a_missed_change_found(running):
     running.server.end_watches(MemberUnavailable("e1:2379", "gone"))
     running.time.settle()
     running.make = lambda member: MemoryStore(running.server, member)
-    put_and_wait(running, "db", seconds=2.9)
+    put_and_wait(running, "db", seconds=55)
     assert running.running() == ["web"]
-    running.time.advance(0.2)
+    running.time.advance(6)
 
     assert running.running() == ["db"]
     assert [told["kind"] for told in running.told.of("etcd_resync")] == ["failed", "missed"]
@@ -486,7 +487,7 @@ def test_a_member_that_goes_back_under_our_feet_is_left(running):
     before = running.server._stale.pop("e1:2379")
     put_and_wait(running, "db")
     running.server._stale["e1:2379"] = before
-    running.time.advance(4)
+    running.time.advance(64)
 
     assert (running.running(), running.supervised.steering.member) == (["db"], "e2:2379")
 
@@ -665,9 +666,86 @@ def test_a_disk_that_refuses_the_cache_stops_nothing(running):
     assert len(running.told.of("etcd_cache_failed")) == 1
 
     (running.place / "etcd-cache.json").rmdir()
-    running.time.advance(3.1)
+    running.time.advance(61)
     assert len(running.told.of("etcd_cache_back")) == 1
     assert (running.place / "etcd-cache.json").is_file()
+
+
+def test_a_wiped_cluster_is_not_believed_when_its_revision_has_grown_past_the_old_one(running):
+    backup = MemoryServer(running.time.clock).backup()
+    running.server.restore(backup, same_cluster=True)
+    running.time.advance(5)
+    assert (running.running(), running.supervised.steering.state) == (["web"], "suspicious-empty")
+    for number in range(20):
+        running.server.put("/elsewhere", str(number))
+    running.time.advance(120)
+    assert (running.running(), running.supervised.steering.state) == (["web"], "suspicious-empty")
+
+    # Nor after a restart of the agent.
+    running.stop()
+    running.run()
+    running.time.advance(120)
+    assert (running.running(), running.supervised.steering.state) == (["web"], "suspicious-empty")
+    put_and_wait(running, "db", seconds=61)
+    assert (running.running(), running.supervised.steering.state) == (["db"], "applied")
+
+
+def test_the_revision_that_was_seen_last_is_known_after_a_restart(running):
+    for number in range(20):
+        running.server.put("/elsewhere", str(number))
+    running.time.advance(61)
+    running.stop()
+    running.server.restore(MemoryServer(running.time.clock).backup(), same_cluster=True)
+    for number in range(10):
+        running.server.put("/elsewhere", str(number))
+    running.run()
+    running.time.advance(5)
+    assert (running.running(), running.supervised.steering.state) == (["web"], "suspicious-empty")
+
+
+def test_groups_that_may_not_be_read_do_not_stop_the_rest_from_being_followed(running):
+    class Strict(MemoryStore):
+        def load(self, keys):
+            if KEYS.group("secret") in keys:
+                raise EtcdRefused(self.member, "may not read group secret")
+            return super().load(keys)
+
+    running.make = lambda member: Strict(running.server, member)
+    running.server.end_watches(MemberUnavailable("e1:2379", "gone"))
+    running.time.settle()
+    running.server.put(KEYS.groups, '["secret"]')
+    put_and_wait(running, "db")
+    assert running.running() == ["db"]
+    assert running.supervised.steering.state == "rejected"
+    assert "may not read group secret" in str(running.supervised.steering.faults)
+    assert len(running.told.of("etcd_document_rejected")) == 1
+    running.time.advance(130)
+    assert len(running.told.of("etcd_document_rejected")) == 1, "it is told once"
+    running.server.put(KEYS.groups, "[]")
+    running.time.advance(1)
+    assert (running.supervised.steering.state, running.supervised.steering.faults) == ("applied", ())
+
+
+def test_new_path_rules_hold_at_once_also_while_etcd_is_away(running):
+    running.server.stop()
+    running.time.advance(5)
+    running.rules = PathRules(allowed=(), denied=("/var/log",), own_log=None, data_dir="/var/lib/agent")
+    running.supervised.reconsider()
+    assert running.running() == []
+    running.rules = RULES
+    running.supervised.reconsider()
+    assert running.running() == ["web"]
+
+
+def test_who_waits_for_the_first_answer_can_be_told_not_to(bench):
+    bench.server.stop()
+    bench.supervised = bench.supervisor()
+    waiting = gevent.spawn(bench.supervised.wait_first, 300)
+    bench.time.settle()
+    assert not waiting.dead
+    bench.supervised.hurry()
+    bench.time.settle()
+    assert waiting.dead
 
 
 # -- for a long time -------------------------------------------------------------------------------------

@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logagent.control.trust import Seen, judge, seen_in
+from logagent.control.trust import Seen, Verdict, judge, seen_in
 from logagent.stores.store import Item, Snapshot
 
 KEYS = ("/host", "/groups", "/web", "/default")
 SEEN = Seen("c1", revision=10, term=3, present=frozenset({"/host", "/default"}))
 
 
-def snapshot(*present: str, cluster: str = "c1", revision: int = 11, term: int = 3) -> Snapshot:
-    return Snapshot(cluster, revision, term, {key: Item(b"[]", 1) for key in present})
+def snapshot(
+    *present: str, cluster: str = "c1", revision: int = 11, term: int = 3, value: bytes = b"[{}]"
+) -> Snapshot:
+    return Snapshot(cluster, revision, term, {key: Item(value, 1) for key in present})
 
 
 def kind(seen: Seen | None, found: Snapshot, keys: tuple[str, ...] = KEYS, *, agreed: bool = False) -> str:
@@ -68,6 +70,22 @@ def test_another_cluster_without_lists_is_suspicious() -> None:
         "suspicious-empty",
         "this is another cluster, and no list for this host is in it",
     )
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"[]", b"null"])
+def test_another_cluster_with_nothing_to_ship_in_its_lists_is_suspicious(value: bytes) -> None:
+    assert kind(SEEN, snapshot("/default", cluster="c2", revision=2, value=value)) == "suspicious-empty"
+
+
+def test_an_empty_list_in_the_same_cluster_is_an_order() -> None:
+    assert kind(SEEN, snapshot("/host", value=b"[]")) == "ok"
+
+
+def test_a_suspicion_stays_however_far_the_revision_grows_until_there_is_a_list() -> None:
+    suspicious = Seen("c1", 10, 3, frozenset({"/host"}), "it was wiped")
+    assert judge(suspicious, snapshot(revision=5), KEYS) == Verdict("suspicious-empty", "it was wiped")
+    assert judge(suspicious, snapshot(revision=50), KEYS) == Verdict("suspicious-empty", "it was wiped")
+    assert kind(suspicious, snapshot("/default", revision=5)) == "ok"
 
 
 def test_all_keys_gone_at_once_is_suspicious() -> None:
