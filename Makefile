@@ -1,15 +1,19 @@
 # Every target has its help after two hashes; `make help` shows it.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo kafka venv kafka-libs etcd-bins lint format test unit integration soak bench clean
+.PHONY: help demo kafka venv kafka-libs etcd-bins lint format test unit integration soak bench wheelhouse fleet-lint molecule molecule-vm clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 DEMO := .cache/demo-venv
 DEMO_STAMP := $(DEMO)/.complete
+FLEET := .cache/fleet-venv
+FLEET_STAMP := $(FLEET)/.complete
+MOLECULE := .cache/molecule-venv
+MOLECULE_STAMP := $(MOLECULE)/.complete
 VERSION := 3.9.1
-CODE := logagent tests bench scripts setup.py
+CODE := logagent tests bench scripts ansible molecule setup.py
 PYTEST := $(BIN)/python -m pytest
 
 help: ## show this list
@@ -63,6 +67,30 @@ soak: venv etcd-bins ## the long forms of tests: minutes each
 
 bench: venv kafka-libs ## measure beside rsyslog (wants rsyslog and rsyslog-kafka; a quarter of an hour, not part of test)
 	$(BIN)/python -m bench all
+
+$(FLEET_STAMP): setup.py scripts/venv.sh
+	@echo "Making an environment with Ansible in $(FLEET), once."
+	@mkdir -p $(dir $(FLEET))
+	@scripts/venv.sh $(FLEET) fleet
+	@touch $@
+
+wheelhouse: $(FLEET_STAMP) ## pack what hosts install the agent from (PYTHONS=3.13 for other Pythons of theirs)
+	@$(FLEET)/bin/python scripts/wheelhouse.py $(if $(PYTHONS),--pythons $(PYTHONS)) $(ARGS)
+
+$(MOLECULE_STAMP): setup.py scripts/venv.sh
+	@echo "Making an environment with Ansible and Molecule in $(MOLECULE), once."
+	@mkdir -p $(dir $(MOLECULE))
+	@scripts/venv.sh $(MOLECULE) molecule
+	@touch $@
+
+fleet-lint: $(MOLECULE_STAMP) ## check the style of the role, the playbooks and the scenarios
+	@PATH=$(CURDIR)/$(MOLECULE)/bin:$$PATH ansible-lint --offline --profile production
+
+molecule: fleet-lint kafka-libs ## roll out on containers that boot (nspawn, wants root), count every line (ARGS="-s default")
+	@scripts/machines.sh nspawn $(MOLECULE)/bin $(ARGS)
+
+molecule-vm: fleet-lint kafka-libs ## the same on virtual machines (qemu): the release gate
+	@scripts/machines.sh qemu $(MOLECULE)/bin $(ARGS)
 
 clean: ## remove what make made in the tree; the cache outside of it stays
 	rm -rf $(VENV) .cache .hypothesis .pytest_cache build dist *.egg-info

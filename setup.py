@@ -12,7 +12,9 @@ assert VERSION, "logagent/__init__.py names no version"
 README = HERE / "README.md"
 
 DEMO = ["confluent-kafka>=2.5"]
-TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3", "trustme>=1.1"]
+TEST = [*DEMO, "hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3", "pyyaml>=6", "trustme>=1.1"]
+FLEET = ["ansible-core>=2.16.19,!=2.17.*"]
+MACHINES = ["ansible-lint>=25.1", "molecule>=26.4", "pytest-testinfra>=10.2", "setuptools>=70.1,<82"]
 LINT = ["import-linter>=2.1", "mypy>=1.13", "ruff>=0.9"]
 
 setup(
@@ -50,7 +52,14 @@ setup(
         "setuptools<82",  # pykafka imports pkg_resources, which newer ones no longer have
         "urllib3>=2.2,!=2.6.0,<3",  # 2.6.0 lacks getheader, without which python-etcd fails on every request
     ],
-    extras_require={"demo": DEMO, "test": TEST, "lint": LINT, "dev": TEST + LINT},
+    extras_require={
+        "demo": DEMO,
+        "test": TEST,
+        "lint": LINT,
+        "dev": TEST + LINT,
+        "fleet": FLEET,  # rolls out
+        "molecule": TEST + FLEET + MACHINES,  # proves that on machines
+    },
     entry_points={"console_scripts": ["logagent = logagent.__main__:main"]},
     zip_safe=False,
 )

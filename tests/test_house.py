@@ -51,6 +51,7 @@ TEXT = {
     ".yml",
     ".conf",
     ".service",
+    ".j2",
     ".txt",
 }
 TEXT_NAMES = {"Makefile", "run", ".gitignore"}
@@ -62,7 +63,7 @@ def tree() -> Iterator[Path]:
         directories[:] = [
             name
             for name in directories
-            if name == ".ci"
+            if name in (".ci", ".config")
             or not (name.startswith(".") or name in ("__pycache__", "build", "dist", "results"))
         ]
         yield from (Path(place, name) for name in names if not place.endswith(".egg-info"))
@@ -209,7 +210,7 @@ def test_the_architecture_fits_two_hundred_lines() -> None:
 
 
 def test_shell_scripts_stop_at_the_first_error() -> None:
-    scripts = [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci" / "run"]
+    scripts = [*(path for path in tree() if path.suffix == ".sh"), ROOT / ".ci" / "run"]
 
     assert scripts
     for path in scripts:
