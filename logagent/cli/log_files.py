@@ -17,7 +17,6 @@ MOST_NAMES = 50_000
 """Bounds of the walk, so that a tree of a million files costs seconds, not minutes."""
 
 _HEAD_BYTES = 512
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _BINARY_DIRECTORIES = frozenset({b"journal"})
 
 
@@ -103,8 +102,6 @@ def _content_refusal(opened: Opened) -> str:
         head = os.pread(opened.descriptor, _HEAD_BYTES, 0)
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    if head.startswith(_COMPRESSED):
-        return "it is compressed"
     return "it is binary" if b"\0" in head else ""
 
 

@@ -272,7 +272,7 @@ def test_odd_names_and_odd_files_do_not_get_in_the_way(
         "\\xff.log: its name is not UTF-8, so the INI cannot name it",
         "new\\nline.log: its name has control characters or quotes",
         "fifo.log: it is a FIFO; only regular files are read",
-        "packed.log: it is compressed",
+        "packed.log: compressed; it is read only as the missing rest of a file known before",
         "binary.log: it is binary",
         "passwd.log: /etc is in denied_paths",
     ):
