@@ -107,4 +107,5 @@ def test_copied_and_emptied_under_2_000_lines_per_second(
     assert not [*found.doubled, *found.out_of_order, *found.corrupt, *found.foreign], str(found)
     assert not set(found.lost) & kept, str(found)
     assert len(kept) > rotations * lines * 0.9, "most lines are in a copy"
-    assert shipper.metric("logagent_truncations_total") == rotations
+    # Two of them between two looks at the file are one to the agent.
+    assert 0.9 * rotations <= shipper.metric("logagent_truncations_total") <= rotations
