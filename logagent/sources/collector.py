@@ -2,7 +2,7 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from logagent.config.services import Entry
 from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
-from logagent.sources import discovery, ignored, line_reader, rotation
+from logagent.sources import ignored, line_reader, rotation
 from logagent.sources.copies import Copies, original_names
 from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
@@ -26,6 +26,7 @@ from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.progress import Progress
 from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.scanner import Scanner
 from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
@@ -87,7 +88,7 @@ class Collector:
         self._sweeper = Sweeper(
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
-            scan=self._scan,
+            scan=lambda state: self._scanner.scan(state),
             look=self._look,
             spawner=spawner,
             events=events,
@@ -96,28 +97,37 @@ class Collector:
         self._watches = self._shelf.watches = Watches(
             self.entries,
             on_modified=self._written,
-            on_name=self._left_name,
-            on_path=self._check,
+            on_path=self._told,
             on_beside=self._beside,
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
+            original_names=original_names,
             events=events,
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
         self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
         self._progress = Progress(lambda: list(self.files.values()), feeder.wake, events, clock)
-        self._off_time = self._build_off_time()
+        self._scanner = self._build_scanner()
         copies = self._build_copies()
         self._no_copy = copies.may_read
         self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
 
-    def _build_off_time(self) -> OffTime:
-        return OffTime(
+    def _build_scanner(self) -> Scanner:
+        off_time = OffTime(
             self._shelf,
             self._missed,
             refusal=lambda: self.settings.refusal,
             scratch=self.settings.scratch,
+            events=self._events,
+            clock=self._clock,
+        )
+        return Scanner(
+            self._shelf,
+            off_time,
+            check=self._check,
+            refuse=self._refuse,
+            on_more=self._sweeper.rescan_soon,
             events=self._events,
             clock=self._clock,
         )
@@ -155,21 +165,31 @@ class Collector:
 
     def stop(self) -> None:
         """Stop reading. Acknowledgements still move positions."""
+        self._scanner.stop()
         gevent.killall(self._greenlets)
         self._feeder.stop(self.files.values())
         self._watches.close()
 
     def start_entry(self, entry: Entry) -> None:
         """Begin to read what the entry names."""
-        state = EntryFiles(entry, _pattern(entry))
-        state.known_before = self._book.knows_entry(entry.service, entry.log_path)
-        self.entries[entry.id] = state
-        self._scan(state)
+        self.start_entries([entry])
+
+    def start_entries(self, entries: Iterable[Entry]) -> None:
+        """Begin to read what the entries name. Others have their turns meanwhile; a stop ends it."""
+        added = []
+        for entry in entries:
+            state = EntryFiles(entry, Pattern.of(entry))
+            state.known_before = self._book.knows_entry(entry.service, entry.log_path)
+            self.entries[entry.id] = state
+            added.append(state)
+        self._scanner.scan_new(added)
 
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
         state = self.entries[entry.id]
-        before, state.entry, state.pattern = state.entry, entry, _pattern(entry)
+        before, state.entry = state.entry, entry
+        if before.exclude != entry.exclude:
+            state.pattern = Pattern.of(entry)
         for file in list(state.files):
             file.render = self._intake.render(entry, file.label)
             if before.topic != entry.topic:
@@ -181,36 +201,31 @@ class Collector:
                 self._feeder.wake(file)
         self._sweeper.rescan_soon(state)  # other paths may be excluded, other ages ignored
 
-    def stop_entry(self, entry_id: tuple[str, str]) -> None:
-        """Stop reading what the entry names; its positions stay."""
-        state = self.entries.pop(entry_id)
-        for file in list(state.files):
-            self._shelf.drop(file)
-        self._watches.uncover(state)
-        self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
+    def stop_entries(self, entry_ids: Iterable[tuple[str, str]]) -> None:
+        """Stop reading what the entries name; their positions stay."""
+        services = set()
+        for entry_id in entry_ids:
+            state = self.entries.pop(entry_id)
+            services.add(state.entry.service)
+            for file in list(state.files):
+                self._shelf.drop(file)
+            self._watches.uncover(state)
+            self._scanner.rest()
+        self._sweeper.rescan_services(services)  # a file that another entry names too is its now
 
-    def _scan(self, state: EntryFiles) -> None:
-        """Look for everything that the entry names."""
-        state.rescan_planned = False
-        found = discovery.scan(state.pattern)
-        while self._watches.cover(state, found.directories):
-            # What came between the scan and the watch is seen by looking again, now that the watches stand.
-            found = discovery.scan(state.pattern)
-        if not state.scanned:
-            self._off_time.find(state, found.paths)
-        state.forget_refused(found.directories - found.unreadable.keys())
-        for path, reason in found.unreadable.items():
-            self._refuse(state, path, f"the directory cannot be read: {reason}")
-        for path in found.paths:
+    def stop_entry(self, entry_id: tuple[str, str]) -> None:
+        """The same for one."""
+        self.stop_entries([entry_id])
+
+    def _told(self, state: EntryFiles, path: bytes) -> None:
+        """Something happened at a path that an entry names; only the greenlet of the watches says so."""
+        if self.entries.get(state.entry.id) is not state:
+            return
+        if state.scanned:
             self._check(state, path)
-        here = set(found.paths)
-        for file in list(state.files):
-            if file.left_path_s is None and file.path not in here:
-                self._check(state, file.path)
-        state.scanned = True
-        if not found.paths and not found.unreadable and not state.missing_told:
-            state.missing_told = True
-            self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
+        else:
+            self._sweeper.rescan_soon(state)  # what was there before comes first
+        self._scanner.rest()
 
     def _check(self, state: EntryFiles, path: bytes) -> None:
         """Compare what lies at a path with what was known of it."""
@@ -372,13 +387,3 @@ class Collector:
             except OSError:
                 return  # whoever reads it will tell
         self._feeder.wake(file)
-
-    def _left_name(self, file: TailedFile) -> None:
-        """The name under which a file really lies came, went or changed."""
-        state = self.entries.get((file.service, file.log_path))
-        if state is not None and file.left_path_s is None:
-            self._check(state, file.path)
-
-
-def _pattern(entry: Entry) -> Pattern:
-    return Pattern(os.fsencode(entry.log_path), tuple(map(os.fsencode, entry.exclude)))

@@ -27,6 +27,8 @@ def rotated_name(name: bytes, original: bytes) -> bool:
     a.log.12 is no generation of a.log.1, nor is app12.log one of app1.log.
     """
     stem, dot, end = original.rpartition(b".")
+    if not name.startswith(stem):
+        return False  # as nearly all of a directory
     names = _numbered(original)
     if dot:
         names += b"|" + _numbered(stem) + re.escape(dot + end)
