@@ -113,7 +113,8 @@ def test_a_faulty_configuration_changes_nothing_and_is_told_until_it_is_mended(
 
     shipper.ini.unlink()
     shipper.hup()
-    shipper.wait_for(lambda: str(shipper.ini) in shipper.http("/healthz")[1], what="a missing INI is told")
+    shipper.wait_for(lambda: "no topic" not in shipper.http("/healthz")[1], what="a missing INI is told")
+    assert str(shipper.ini) in shipper.http("/healthz")[1]
     shipper.write_ini(good, top={"thread_num": 7})
     shipper.hup()
     shipper.wait_for(lambda: shipper.http("/healthz")[0] == 200, what="/healthz is well again")
