@@ -21,7 +21,7 @@ from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
-from logagent.sources.missed import Missed, rotated_name
+from logagent.sources.missed import Missed
 from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.progress import Progress
@@ -98,7 +98,7 @@ class Collector:
             self.entries,
             on_modified=self._written,
             on_path=self._told,
-            on_beside=self._beside,
+            on_beside=lambda state, path: self._missed.came_up(state, path),
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
             original_names=original_names,
@@ -135,7 +135,7 @@ class Collector:
     def _build_copies(self) -> Copies:
         return Copies(
             self.entries,
-            at=self._generations.at,
+            at=self._generations.last_two,
             wake=self._feeder.wake,
             was_read=lambda service, identity: self._book.find(service, identity) is not None,
             refusal=lambda: self.settings.refusal,
@@ -271,6 +271,8 @@ class Collector:
 
     def _leave(self, file: TailedFile) -> None:
         """The file is not at its path any more: drain it, wait for late writes, let it go."""
+        if file.stands():
+            self._missed.look_beside(file)
         self._generations.leave(file)
         file.left_path_s = self._clock()
         self._events.file_rotated(
@@ -302,9 +304,12 @@ class Collector:
         if file is None:
             return
         before = self._generations.before(service, path)
-        if before is not None and not before.closed and before is not file:
+        if before is not None and before is not file and before.stands():
             # Several files may have been at the path since it was looked at last.
-            self._missed.adopt(state, path, before.label, before.found_at_s, file.descriptor)
+            since_s = before.found_at_s
+            self._missed.adopt(
+                state, path, before.label, since_s, file.descriptor, real_path=before.real_path
+            )
         file.predecessor = self._predecessor(file)
         file.may_be_copy = not file.read_offset
         self._generations.arrive(file)
@@ -338,21 +343,8 @@ class Collector:
 
     def may_read(self, file: TailedFile) -> bool:
         """Whether the file is certainly no copy, and nothing comes before it. Raises OSError."""
-        state = self._shelf.entry_of(file)
-        if file.beside and state is not None and self._generations.is_current(file):
-            self._missed.look_beside(state, file)
-        else:
-            file.beside = False  # what its path holds now is another file
+        self._missed.look_beside(file)
         return not file.may_be_copy or self._no_copy(file)
-
-    def _beside(self, state: EntryFiles, path: bytes) -> None:
-        """A name that the entry does not name came or went beside files that it does."""
-        directory, name = os.path.split(path)
-        for other in original_names(name):
-            file = self._generations.at(state.entry.service, os.path.join(directory, other))
-            if file is not None and file.seen_from_start and rotated_name(name, other):
-                file.beside = True
-                self._feeder.wake(file)
 
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""

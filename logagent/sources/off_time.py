@@ -137,7 +137,8 @@ class OffTime:
             fits = self._is(position, opened) is Known.SAME
         else:
             known = self._shelf.book.find(position.service, opened.identity)
-            fits = known is None and self._holds(position, opened)
+            # One of which nothing was sent was perhaps held back as a copy when the agent ended.
+            fits = (known is None or not known.offset) and self._holds(position, opened)
         if fits:
             return Found(position, opened, path, os.fstat(opened.descriptor).st_mtime)
         os.close(opened.descriptor)
@@ -191,12 +192,12 @@ class OffTime:
     @staticmethod
     def _holds(position: Position, opened: Opened) -> bool:
         """Whether another file has the bytes that were read: it is a copy."""
-        if not position.marker_digest or opened.size_bytes < position.offset:
+        if (position.offset and not position.marker_digest) or opened.size_bytes < position.offset:
             return False
         head = Head(position.head_bytes, position.head_digest)
         tail = resume.tail_at(opened.descriptor, position.offset)
         fits = head.fits(os.pread(opened.descriptor, HEAD_BYTES, 0))
-        return bool(head.size_bytes) and fits and digest(tail) == position.marker_digest
+        return bool(head.size_bytes) and fits and (not tail or digest(tail) == position.marker_digest)
 
     # -- onto the shelf -----------------------------------------------------------------------------------------------
 
@@ -204,7 +205,9 @@ class OffTime:
         position, opened = one.position, one.opened
         known = (position.service, opened.key) in self._shelf.files
         if known or (opened.size_bytes <= position.offset and not named):
-            os.close(opened.descriptor)  # nothing of it is left to be read
+            if not known:
+                self._shelf.intake.go_on(position, opened)  # nothing of it is left to be read
+            os.close(opened.descriptor)
             return
         generations = self._shelf.generations
         file = self._shelf.put(state, one.path, opened, self._shelf.intake.go_on(position, opened))

@@ -95,6 +95,10 @@ class Watches:
         if state is not None and (directory, state) not in self._users.get(directory, ()):
             self._cover(state, directory)
 
+    def named(self, directory: bytes, name: bytes) -> list[TailedFile]:
+        """The files that really lie there."""
+        return list(self._names.get((directory, name), ()))
+
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
         name = os.path.split(file.real_path)
