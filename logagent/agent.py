@@ -72,7 +72,7 @@ class Agent:
                 name=name, error=error, restart_in_s=restart_in_s
             )
         )
-        self._wake = Event()
+        self._wake, self._stop_asked = Event(), Event()
         self._signals: list[int] = []
         self._entries: tuple[Entry, ...] = ()
         self._steered = False
@@ -265,6 +265,7 @@ class Agent:
         if number != signal.SIGHUP:
             if self._view.phase == "running":
                 self._view.phase = "stopping"
+            self._stop_asked.set()
             if self._etcd is not None:
                 self._etcd.hurry()
         self._wake.set()
@@ -364,12 +365,12 @@ class Agent:
         changes = plan(self._entries, wanted)
         self._entries = wanted
         self._set_rates()
-        for entry in changes.stop:
-            self._collector.stop_entry(entry.id)
+        self._collector.stop_entries(entry.id for entry in changes.stop)
         for entry in changes.change:
             self._collector.change_entry(entry)
-        for entry in changes.start:
-            self._collector.start_entry(entry)
+        # Whoever wants it to stop does not wait until everything is found.
+        starting = self._spawner.once("files-start", self._collector.start_entries, changes.start)
+        gevent.wait([starting, self._stop_asked], count=1)
         self._sender.keep_topics({entry.topic for entry in wanted})
         if self._etcd is not None:
             self._etcd.applied()

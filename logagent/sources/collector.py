@@ -2,7 +2,7 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from logagent.config.services import Entry
 from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
-from logagent.sources import discovery, ignored, line_reader, rotation
+from logagent.sources import ignored, line_reader, rotation
 from logagent.sources.copies import Copies, original_names
 from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
@@ -21,11 +21,12 @@ from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
-from logagent.sources.missed import Missed, rotated_name
+from logagent.sources.missed import Missed
 from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.progress import Progress
 from logagent.sources.rotation import Fate, FileKey
+from logagent.sources.scanner import Scanner
 from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
@@ -87,7 +88,7 @@ class Collector:
         self._sweeper = Sweeper(
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
-            scan=self._scan,
+            scan=lambda state: self._scanner.scan(state),
             look=self._look,
             spawner=spawner,
             events=events,
@@ -96,24 +97,24 @@ class Collector:
         self._watches = self._shelf.watches = Watches(
             self.entries,
             on_modified=self._written,
-            on_name=self._left_name,
-            on_path=self._check,
-            on_beside=self._beside,
+            on_path=self._told,
+            on_beside=lambda state, path: self._missed.came_up(state, path),
             on_rescan=self._sweeper.rescan_soon,
             on_overflow=self._sweeper.overflow,
+            original_names=original_names,
             events=events,
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
         self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
         self._progress = Progress(lambda: list(self.files.values()), feeder.wake, events, clock)
-        self._off_time = self._build_off_time()
+        self._scanner = self._build_scanner()
         copies = self._build_copies()
         self._no_copy = copies.may_read
         self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
 
-    def _build_off_time(self) -> OffTime:
-        return OffTime(
+    def _build_scanner(self) -> Scanner:
+        off_time = OffTime(
             self._shelf,
             self._missed,
             refusal=lambda: self.settings.refusal,
@@ -121,11 +122,20 @@ class Collector:
             events=self._events,
             clock=self._clock,
         )
+        return Scanner(
+            self._shelf,
+            off_time,
+            check=self._check,
+            refuse=self._refuse,
+            on_more=self._sweeper.rescan_soon,
+            events=self._events,
+            clock=self._clock,
+        )
 
     def _build_copies(self) -> Copies:
         return Copies(
             self.entries,
-            at=self._generations.at,
+            at=self._generations.last_two,
             wake=self._feeder.wake,
             was_read=lambda service, identity: self._book.find(service, identity) is not None,
             refusal=lambda: self.settings.refusal,
@@ -155,21 +165,31 @@ class Collector:
 
     def stop(self) -> None:
         """Stop reading. Acknowledgements still move positions."""
+        self._scanner.stop()
         gevent.killall(self._greenlets)
         self._feeder.stop(self.files.values())
         self._watches.close()
 
     def start_entry(self, entry: Entry) -> None:
         """Begin to read what the entry names."""
-        state = EntryFiles(entry, _pattern(entry))
-        state.known_before = self._book.knows_entry(entry.service, entry.log_path)
-        self.entries[entry.id] = state
-        self._scan(state)
+        self.start_entries([entry])
+
+    def start_entries(self, entries: Iterable[Entry]) -> None:
+        """Begin to read what the entries name. Others have their turns meanwhile; a stop ends it."""
+        added = []
+        for entry in entries:
+            state = EntryFiles(entry, Pattern.of(entry))
+            state.known_before = self._book.knows_entry(entry.service, entry.log_path)
+            self.entries[entry.id] = state
+            added.append(state)
+        self._scanner.scan_new(added)
 
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
         state = self.entries[entry.id]
-        before, state.entry, state.pattern = state.entry, entry, _pattern(entry)
+        before, state.entry = state.entry, entry
+        if before.exclude != entry.exclude:
+            state.pattern = Pattern.of(entry)
         for file in list(state.files):
             file.render = self._intake.render(entry, file.label)
             if before.topic != entry.topic:
@@ -181,36 +201,31 @@ class Collector:
                 self._feeder.wake(file)
         self._sweeper.rescan_soon(state)  # other paths may be excluded, other ages ignored
 
-    def stop_entry(self, entry_id: tuple[str, str]) -> None:
-        """Stop reading what the entry names; its positions stay."""
-        state = self.entries.pop(entry_id)
-        for file in list(state.files):
-            self._shelf.drop(file)
-        self._watches.uncover(state)
-        self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
+    def stop_entries(self, entry_ids: Iterable[tuple[str, str]]) -> None:
+        """Stop reading what the entries name; their positions stay."""
+        services = set()
+        for entry_id in entry_ids:
+            state = self.entries.pop(entry_id)
+            services.add(state.entry.service)
+            for file in list(state.files):
+                self._shelf.drop(file)
+            self._watches.uncover(state)
+            self._scanner.rest()
+        self._sweeper.rescan_services(services)  # a file that another entry names too is its now
 
-    def _scan(self, state: EntryFiles) -> None:
-        """Look for everything that the entry names."""
-        state.rescan_planned = False
-        found = discovery.scan(state.pattern)
-        while self._watches.cover(state, found.directories):
-            # What came between the scan and the watch is seen by looking again, now that the watches stand.
-            found = discovery.scan(state.pattern)
-        if not state.scanned:
-            self._off_time.find(state, found.paths)
-        state.forget_refused(found.directories - found.unreadable.keys())
-        for path, reason in found.unreadable.items():
-            self._refuse(state, path, f"the directory cannot be read: {reason}")
-        for path in found.paths:
+    def stop_entry(self, entry_id: tuple[str, str]) -> None:
+        """The same for one."""
+        self.stop_entries([entry_id])
+
+    def _told(self, state: EntryFiles, path: bytes) -> None:
+        """Something happened at a path that an entry names; only the greenlet of the watches says so."""
+        if self.entries.get(state.entry.id) is not state:
+            return
+        if state.scanned:
             self._check(state, path)
-        here = set(found.paths)
-        for file in list(state.files):
-            if file.left_path_s is None and file.path not in here:
-                self._check(state, file.path)
-        state.scanned = True
-        if not found.paths and not found.unreadable and not state.missing_told:
-            state.missing_told = True
-            self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
+        else:
+            self._sweeper.rescan_soon(state)  # what was there before comes first
+        self._scanner.rest()
 
     def _check(self, state: EntryFiles, path: bytes) -> None:
         """Compare what lies at a path with what was known of it."""
@@ -256,6 +271,8 @@ class Collector:
 
     def _leave(self, file: TailedFile) -> None:
         """The file is not at its path any more: drain it, wait for late writes, let it go."""
+        if file.stands():
+            self._missed.look_beside(file)
         self._generations.leave(file)
         file.left_path_s = self._clock()
         self._events.file_rotated(
@@ -287,9 +304,12 @@ class Collector:
         if file is None:
             return
         before = self._generations.before(service, path)
-        if before is not None and not before.closed and before is not file:
+        if before is not None and before is not file and before.stands():
             # Several files may have been at the path since it was looked at last.
-            self._missed.adopt(state, path, before.label, before.found_at_s, file.descriptor)
+            since_s = before.found_at_s
+            self._missed.adopt(
+                state, path, before.label, since_s, file.descriptor, real_path=before.real_path
+            )
         file.predecessor = self._predecessor(file)
         file.may_be_copy = not file.read_offset
         self._generations.arrive(file)
@@ -323,21 +343,8 @@ class Collector:
 
     def may_read(self, file: TailedFile) -> bool:
         """Whether the file is certainly no copy, and nothing comes before it. Raises OSError."""
-        state = self._shelf.entry_of(file)
-        if file.beside and state is not None and self._generations.is_current(file):
-            self._missed.look_beside(state, file)
-        else:
-            file.beside = False  # what its path holds now is another file
+        self._missed.look_beside(file)
         return not file.may_be_copy or self._no_copy(file)
-
-    def _beside(self, state: EntryFiles, path: bytes) -> None:
-        """A name that the entry does not name came or went beside files that it does."""
-        directory, name = os.path.split(path)
-        for other in original_names(name):
-            file = self._generations.at(state.entry.service, os.path.join(directory, other))
-            if file is not None and file.seen_from_start and rotated_name(name, other):
-                file.beside = True
-                self._feeder.wake(file)
 
     def finished(self, file: TailedFile) -> None:
         """All of a file that left its path is acknowledged and nothing was added for a while."""
@@ -372,13 +379,3 @@ class Collector:
             except OSError:
                 return  # whoever reads it will tell
         self._feeder.written(file)
-
-    def _left_name(self, file: TailedFile) -> None:
-        """The name under which a file really lies came, went or changed."""
-        state = self.entries.get((file.service, file.log_path))
-        if state is not None and file.left_path_s is None:
-            self._check(state, file.path)
-
-
-def _pattern(entry: Entry) -> Pattern:
-    return Pattern(os.fsencode(entry.log_path), tuple(map(os.fsencode, entry.exclude)))

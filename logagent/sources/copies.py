@@ -52,7 +52,7 @@ class Kin:
 
 
 class Copies:
-    """`at(service, path)` is the file that is read for a path, `wake` makes somebody look at a file.
+    """`at(service, path)` are the files that are, and were last, read for a path, `wake` makes somebody look at a file.
 
     `was_read(service, identity)`: whether a file that is not open has a position.
     """
@@ -61,7 +61,7 @@ class Copies:
         self,
         entries: Mapping[tuple[str, str], EntryFiles],
         *,
-        at: Callable[[str, bytes], TailedFile | None],
+        at: Callable[[str, bytes], list[TailedFile]],
         wake: Callable[[TailedFile], None],
         was_read: Callable[[str, str], bool],
         refusal: Callable[[], Refusal],
@@ -81,18 +81,19 @@ class Copies:
     def _near(self, state: EntryFiles, file: TailedFile) -> list[TailedFile]:
         """Files of which this one may be a copy."""
         directory, name = os.path.split(file.path)
-        near = [self._at(file.service, os.path.join(directory, other)) for other in original_names(name)]
+        paths = [os.path.join(directory, other) for other in original_names(name)]
+        near = [one for path in paths for one in self._at(file.service, path)]
         if len(state.files) <= FEW_FILES and file.size_bytes() >= HEAD_BYTES:
-            near += [other for other in state.files if os.path.dirname(other.path) == directory]
+            beside = [other for other in state.files if other.left_path_s is None]
+            near += [other for other in beside if os.path.dirname(other.path) == directory]
         order = list(state.files)
         return [
             other
             for other in dict.fromkeys(near)
-            if other is not None
-            and other is not file
-            and other.left_path_s is None
+            if other is not file
+            and not (other.closed or other.retired)
             # Of two that nobody has read the first is the original.
-            and (other.read_offset or order.index(other) < order.index(file))
+            and (other.read_offset or other not in state.files or order.index(other) < order.index(file))
         ]
 
     def may_read(self, file: TailedFile) -> bool:

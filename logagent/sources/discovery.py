@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from logagent.config.services import Entry
 from logagent.sources.globs import MAX_DEPTH, Place, Route, is_magic, name_pattern, parts_of
 
 MAX_DIRECTORIES = 10_000
@@ -30,6 +31,11 @@ class Pattern:
 
     path: bytes
     excludes: tuple[bytes, ...] = ()
+
+    @staticmethod
+    def of(entry: Entry) -> "Pattern":
+        """What an entry names."""
+        return Pattern(os.fsencode(entry.log_path), tuple(map(os.fsencode, entry.exclude)))
 
     @cached_property
     def parts(self) -> tuple[bytes, ...]:

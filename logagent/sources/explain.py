@@ -164,7 +164,7 @@ class _Answer:
 def why_not_named(pattern: Pattern, path: bytes) -> str:
     """Why a pattern does not name a path; empty if it does."""
     wanted, parts = pattern.parts, tuple(part for part in path.split(b"/") if part)
-    if b"**" in wanted and len(parts) > len(wanted) - 1 + MAX_DEPTH:
+    if b"**" in wanted and len(parts) > len(wanted) - wanted.count(b"**") + MAX_DEPTH:
         return f"** goes {MAX_DEPTH} directories deep, and it lies deeper"
     if pattern.matches(path):
         return ""

@@ -32,11 +32,17 @@ class Generations:
     def take_before(self, file: TailedFile) -> TailedFile | None:
         """The file that was at the path of this one and is not let go yet."""
         before = self._before.pop((file.service, file.path), None)
-        return None if before is file or before is None or before.closed else before
+        return None if before is file or before is None or before.closed or before.retired else before
 
     def before(self, service: str, path: bytes) -> TailedFile | None:
         """The file that left a path last."""
         return self._before.get((service, path))
+
+    def last_two(self, service: str, path: bytes) -> list[TailedFile]:
+        """The file that is read for a path, and the one that left it last."""
+        now = self._now.get((service, path))
+        before = self._before.get((service, path)) or (now and now.predecessor)
+        return [file for file in (now, before) if file is not None]
 
     def drop(self, file: TailedFile) -> None:
         """The file is closed."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from logagent.errors import FileRefused
-from logagent.sources.copies import CLOCK_STEP_S
+from logagent.sources.copies import CLOCK_STEP_S, original_names
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Beginning
 from logagent.sources.opening import Opened, Refusal, open_log
@@ -27,6 +27,8 @@ def rotated_name(name: bytes, original: bytes) -> bool:
     a.log.12 is no generation of a.log.1, nor is app12.log one of app1.log.
     """
     stem, dot, end = original.rpartition(b".")
+    if not name.startswith(stem):
+        return False  # as nearly all of a directory
     names = _numbered(original)
     if dot:
         names += b"|" + _numbered(stem) + re.escape(dot + end)
@@ -52,15 +54,18 @@ class Missed:
         label: bytes,
         since_s: float,
         now_at: int,
+        *,
         until_s: float = math.inf,
+        real_path: bytes | None = None,
     ) -> list[TailedFile]:
         """Files beside `path` with a name made of its own, last written between two times of the wall clock, in order.
 
-        `now_at` is a descriptor of what lies at the path (-1 for none): what begins like it may be
-        its copy, not finished yet.
+        `real_path` is where a link at `path` led to. `now_at` is a descriptor of what lies at the path (-1 for none):
+        what begins like it may be its copy, not finished yet.
         """
         found = []
-        for sibling in self._siblings(state.entry.service, path, since_s, until_s):
+        spelled = {path, real_path or os.path.realpath(path)}
+        for sibling in self._siblings(state.entry.service, spelled, since_s, until_s):
             opened = self._opened(state.entry.service, sibling, now_at)
             if opened is None:
                 continue
@@ -76,33 +81,66 @@ class Missed:
         self, state: EntryFiles, file: TailedFile, before: TailedFile | None, since_s: float
     ) -> None:
         """The same between two generations of a path: `before` and `file`, which was not begun or only just."""
-        for one in self.adopt(state, file.path, file.label, since_s, file.descriptor, file.begun_at_s):
+        generations = self.adopt(
+            state,
+            file.path,
+            file.label,
+            since_s,
+            file.descriptor,
+            until_s=file.begun_at_s,
+            real_path=file.real_path,
+        )
+        for one in generations:
             one.predecessor, before = before, one
         if not file.read_offset:
             file.predecessor = before
 
-    def look_beside(self, state: EntryFiles, file: TailedFile) -> None:
-        """A file was found empty, and perhaps copied and emptied again before anybody saw a byte of it."""
-        if file.read_offset and not file.intact():
-            return  # what lies beside it may be its copy
+    def came_up(self, state: EntryFiles, path: bytes) -> None:
+        """A name that the entry does not name came or went, perhaps beside a file that it does."""
+        directory, name = os.path.split(path)
+        for other in original_names(name):
+            for file in self._shelf.watches.named(os.path.realpath(directory), other):
+                is_its = file.service == state.entry.service and file.left_path_s is None
+                if is_its and file.seen_from_start and rotated_name(name, other):
+                    file.beside = True
+                    self._shelf.feeder.wake(file)
+
+    def look_beside(self, file: TailedFile) -> None:
+        """A file was found empty, and perhaps copied and emptied again before anybody saw a byte of it.
+
+        To be asked once more when it leaves its path: what comes up later belongs to the next one. Raises OSError.
+        """
+        state = self._shelf.entry_of(file)
+        if not file.beside or state is None:
+            return
+        if file.left_path_s is not None:
+            file.beside = False
+            return
+        before = file.predecessor
+        if not file.intact() or (before is not None and not (before.retired or before.stands())):
+            return  # what lies beside them may be a copy
         if file.head.size_bytes:
             file.beside = False  # from now on it shows when it is emptied
-        self.adopt_before(state, file, file.predecessor, file.found_at_s)
+        self.adopt_before(state, file, before, file.found_at_s)
 
-    def _siblings(self, service: str, path: bytes, since_s: float, until_s: float) -> list[bytes]:
-        directory, name = os.path.split(path)
-        found = []
-        try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if not rotated_name(entry.name, name) or not entry.is_file(follow_symlinks=False):
-                        continue
-                    status = entry.stat()
-                    known = (service, FileKey(status.st_dev, status.st_ino)) in self._shelf.files
-                    if not known and status.st_size and since_s - CLOCK_STEP_S < status.st_mtime <= until_s:
-                        found.append((status.st_mtime_ns, entry.path))
-        except OSError:
-            return []  # the next sweep may see more
+    def _siblings(self, service: str, paths: set[bytes], since_s: float, until_s: float) -> list[bytes]:
+        found: set[tuple[int, bytes]] = set()
+        for path in paths:
+            directory, name = os.path.split(path)
+            try:
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        if not rotated_name(entry.name, name) or not entry.is_file(follow_symlinks=False):
+                            continue
+                        status = entry.stat()
+                        known = (service, FileKey(status.st_dev, status.st_ino)) in self._shelf.files
+                        in_time = since_s - CLOCK_STEP_S < status.st_mtime <= until_s
+                        if not known and status.st_size and in_time:
+                            found.add(
+                                (status.st_mtime_ns, os.path.join(os.path.realpath(directory), entry.name))
+                            )
+            except OSError:
+                continue  # the next sweep may see more
         return [sibling for _, sibling in sorted(found)[:MOST]]
 
     def _opened(self, service: str, path: bytes, now_at: int) -> Opened | None:

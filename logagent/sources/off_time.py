@@ -2,7 +2,7 @@
 """What became of files while the agent was off: renamed, moved, copied, compressed. Looked for at the start."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from logagent.sources.missed import Missed
 from logagent.sources.opening import Opened, Refusal, open_log
 from logagent.sources.rotation import FileKey, Known
 from logagent.sources.shelf import Shelf
+from logagent.sources.siblings import Places
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watches import EntryFiles
 from logagent.spawn import in_thread
@@ -53,29 +54,39 @@ class OffTime:
         self._events = events
         self._clock = clock
 
-    def find(self, state: EntryFiles, paths: Iterable[bytes]) -> None:
-        """Put what was read before and is not at its path any more onto the shelf, in the order of its writing."""
-        positions = self._shelf.book.of_entry(*state.entry.id)
-        if not positions:
-            return
-        named = set(paths)
-        siblings: dict[bytes, _Siblings] = {}
+    def places(self) -> Places:
+        """What is found out for one entry and of use for others that are started together with it."""
+        return Places(self._shelf.book, self._open)
+
+    def find(self, state: EntryFiles, named: Container[bytes], places: Places) -> Iterator[None]:
+        """Put what was read before and is not at its path any more onto the shelf, in the order of its writing.
+
+        In steps: after any of them it may be given up.
+        """
         found: list[Found] = []
-        for position in positions:
-            directory = os.path.dirname(position.path)
-            if directory not in siblings:
-                siblings[directory] = _Siblings(directory, self._open)
-            one = self._where(position, siblings[directory])
-            if one is not None:
-                found.append(one)
-        for one in sorted(found, key=lambda one: one.modified_s):
-            self._put(state, one, one.path in named)
-        for label in {one.position.path for one in found}:
-            self._between(state, label, max(one.modified_s for one in found if one.position.path == label))
+        try:
+            for file_id in (yield from places.positions(state.entry.id)):
+                position = self._shelf.book.find(*file_id)
+                one = None if position is None else (yield from self._where(position, places))
+                if one is not None:
+                    found.append(one)
+                yield
+            found.sort(key=lambda one: one.modified_s)
+            last_s = {one.position.path: one.modified_s for one in found}
+            while found:
+                one = found.pop(0)
+                self._put(state, one, one.path in named)
+                yield
+            for label, modified_s in last_s.items():
+                self._between(state, label, modified_s)
+                yield
+        finally:
+            for one in found:
+                os.close(one.opened.descriptor)
 
     # -- where it is --------------------------------------------------------------------------------------------------
 
-    def _where(self, position: Position, siblings: "_Siblings") -> Found | None:
+    def _where(self, position: Position, places: Places) -> Generator[None, None, Found | None]:
         at_path = self._open(position.path)
         emptied = False
         if at_path is not None:
@@ -84,17 +95,22 @@ class OffTime:
             if known in (Known.SAME, Known.SHRUNK):
                 return None  # it is where it was
             emptied = known is not None
-        if not emptied:
-            beside = siblings.by_identity.get(without_place(position.identity))
-            moved = self._by_handle(position)
-            if moved is None and beside is not None:
-                moved = self._found(position, beside, same_identity=True)
+        moved = None if emptied else self._by_handle(position)
+        if moved is not None:
+            return moved
+        siblings = yield from places.beside(position.path)
+        beside = siblings.by_identity.get(without_place(position.identity))
+        if beside is not None and not emptied:
+            moved = self._found(position, beside, same_identity=True)
             if moved is not None:
                 return moved
-        for path in siblings.beginning_with(position):
-            copy = self._found(position, path, same_identity=False)
-            if copy is not None:
-                return copy
+        for path in (yield from siblings.beginning_with(position)):
+            its = self._shelf.book.find(position.service, siblings.files[path].identity)
+            if its is None or not its.offset:
+                copy = self._found(position, path, same_identity=False)
+                if copy is not None:
+                    return copy
+            yield
         return self._unpacked(position, siblings.compressed)
 
     def _by_handle(self, position: Position) -> Found | None:
@@ -121,7 +137,8 @@ class OffTime:
             fits = self._is(position, opened) is Known.SAME
         else:
             known = self._shelf.book.find(position.service, opened.identity)
-            fits = known is None and self._holds(position, opened)
+            # One of which nothing was sent was perhaps held back as a copy when the agent ended.
+            fits = (known is None or not known.offset) and self._holds(position, opened)
         if fits:
             return Found(position, opened, path, os.fstat(opened.descriptor).st_mtime)
         os.close(opened.descriptor)
@@ -175,12 +192,12 @@ class OffTime:
     @staticmethod
     def _holds(position: Position, opened: Opened) -> bool:
         """Whether another file has the bytes that were read: it is a copy."""
-        if not position.marker_digest or opened.size_bytes < position.offset:
+        if (position.offset and not position.marker_digest) or opened.size_bytes < position.offset:
             return False
         head = Head(position.head_bytes, position.head_digest)
         tail = resume.tail_at(opened.descriptor, position.offset)
         fits = head.fits(os.pread(opened.descriptor, HEAD_BYTES, 0))
-        return bool(head.size_bytes) and fits and digest(tail) == position.marker_digest
+        return bool(head.size_bytes) and fits and (not tail or digest(tail) == position.marker_digest)
 
     # -- onto the shelf -----------------------------------------------------------------------------------------------
 
@@ -188,7 +205,9 @@ class OffTime:
         position, opened = one.position, one.opened
         known = (position.service, opened.key) in self._shelf.files
         if known or (opened.size_bytes <= position.offset and not named):
-            os.close(opened.descriptor)  # nothing of it is left to be read
+            if not known:
+                self._shelf.intake.go_on(position, opened)  # nothing of it is left to be read
+            os.close(opened.descriptor)
             return
         generations = self._shelf.generations
         file = self._shelf.put(state, one.path, opened, self._shelf.intake.go_on(position, opened))
@@ -211,44 +230,3 @@ class OffTime:
         finally:
             if now is not None:
                 os.close(now.descriptor)
-
-
-class _Siblings:
-    """The files of a directory, each looked at once however many positions are looked for."""
-
-    def __init__(self, directory: bytes, open_: Callable[[bytes], Opened | None]) -> None:
-        self.by_identity: dict[str, bytes] = {}
-        self.compressed: list[bytes] = []
-        self._heads: list[tuple[bytes, bytes]] = []
-        self._by_head: dict[bytes, list[bytes]] = {}
-        for path in _files_in(directory):
-            if path.endswith(compressed.NAMES):
-                self.compressed.append(path)
-                continue
-            opened = open_(path)
-            if opened is None:
-                continue
-            try:
-                head = os.pread(opened.descriptor, HEAD_BYTES, 0)
-            except OSError:
-                continue  # it cannot be read now
-            finally:
-                os.close(opened.descriptor)
-            self.by_identity[without_place(opened.identity)] = path
-            self._heads.append((path, head))
-            self._by_head.setdefault(digest(head), []).append(path)
-
-    def beginning_with(self, position: Position) -> list[bytes]:
-        """Paths of files that begin as the one of the position did."""
-        if position.head_bytes == HEAD_BYTES:
-            return self._by_head.get(position.head_digest, [])
-        known = Head(position.head_bytes, position.head_digest)
-        return [path for path, head in self._heads if known.size_bytes and known.fits(head)]
-
-
-def _files_in(directory: bytes) -> list[bytes]:
-    try:
-        with os.scandir(directory) as entries:
-            return sorted(entry.path for entry in entries if entry.is_file(follow_symlinks=False))
-    except OSError:
-        return []

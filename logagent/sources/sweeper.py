@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks again at what events may have missed: at an entry when directories changed, at everything now and then."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import gevent
 
 from logagent.clock import MonotonicClock
 from logagent.ops.events import Events
+from logagent.pacing.baton import Baton
 from logagent.sources.watches import EntryFiles
 from logagent.spawn import Spawner
 
 RESCAN_DELAY_S = 0.05
+RESCAN_PAUSES = 4
 POLL_S = 1.0
 
 
@@ -35,6 +37,8 @@ class Sweeper:
         self._spawner = spawner
         self._events = events
         self._clock = clock
+        self._sweeping = Baton()
+        self._sweep_planned = False
 
     def run(self) -> None:
         """The greenlet."""
@@ -57,7 +61,14 @@ class Sweeper:
     def overflow(self) -> None:
         """The kernel dropped events: look at everything now."""
         self._events.inotify_overflow()
-        self._spawner.once("files-sweep-now", self.sweep)
+        if not self._sweep_planned:
+            self._sweep_planned = True
+            self._spawner.once("files-sweep-now", self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        with self._sweeping.turn():
+            self._sweep_planned = False
+            self.sweep()
 
     def rescan_soon(self, state: EntryFiles) -> None:
         """Look at a whole entry, once for a burst of events."""
@@ -65,13 +76,14 @@ class Sweeper:
             state.rescan_planned = True
             self._spawner.once("files-rescan", self._rescan, state)
 
-    def rescan_service(self, service: str) -> None:
-        """Look at all entries of a service."""
+    def rescan_services(self, services: Container[str]) -> None:
+        """Look at all entries of some services."""
         for state in self._entries.values():
-            if state.entry.service == service:
+            if state.entry.service in services:
                 self.rescan_soon(state)
 
     def _rescan(self, state: EntryFiles) -> None:
-        gevent.sleep(RESCAN_DELAY_S)
+        # Where looking takes long and directories come and go all the time, it is not all that is done.
+        gevent.sleep(max(RESCAN_DELAY_S, min(state.scan_s * RESCAN_PAUSES, self._rescan_s())))
         if self._entries.get(state.entry.id) is state:
             self._scan(state)

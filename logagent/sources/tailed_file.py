@@ -154,6 +154,7 @@ class TailedFile:
         self.scanned_offset = self.read_offset
         self.lines.advanced()
         self.caught_up.clear()
+        self.beside = False  # what is beside comes after it
 
     def skip_to(self, offset: int, tail: bytes) -> None:
         """Everything before `offset` was delivered from another file."""
@@ -295,6 +296,13 @@ class TailedFile:
         if size_bytes < self.read_offset:
             return True
         return size_bytes < seen_bytes and (not size_bytes or not self.intact())
+
+    def stands(self) -> bool:
+        """Whether it is open and certainly holds what was read of it: else what lies beside it may be its copy."""
+        try:
+            return not self.closed and self.intact()
+        except OSError:
+            return False
 
     @property
     def seen_from_start(self) -> bool:

@@ -2,7 +2,7 @@
 """Turns inotify's events on directories into news about files and entries."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from logagent.config.services import Entry
@@ -11,6 +11,7 @@ from logagent.sources import discovery
 from logagent.sources.discovery import Pattern
 from logagent.sources.ignored import Ignored
 from logagent.sources.tailed_file import TailedFile
+from logagent.sources.users import Users
 from logagent.sources.watcher import Watcher
 
 
@@ -25,6 +26,9 @@ class EntryFiles:
     polled: bool = False
     rescan_planned: bool = False
     missing_told: bool = False
+    scan_s: float = 0.0
+    """How long the last look for its files took."""
+
     refused: dict[bytes, str] = field(default_factory=dict)
     ignored: dict[bytes, Ignored] = field(default_factory=dict)
     """Files that are too old to be read, as they were when they were first seen."""
@@ -41,9 +45,10 @@ class EntryFiles:
 class Watches:
     """Which directories are watched for whom, and which files are known under which real names.
 
-    `on_modified(file)`: it was written. `on_name(file)`: its real name came, went or changed. `on_path(entry, path)`: a
-    path that the entry names came, went or changed. `on_beside(entry, path)`: another one in a directory of the entry
-    did. `on_rescan(entry)`: directories changed. `on_overflow()`: events were lost.
+    `on_modified(file)`: it was written. `on_path(entry, path)`: a path that the entry names, or what it leads to, came,
+    went or changed. `on_beside(entry, path)`: a name came or went that is made of the
+    name of one of its files (`original_names` tells which these may be). `on_rescan(entry)`: directories changed.
+    `on_overflow()`: events were lost.
     """
 
     def __init__(
@@ -51,22 +56,22 @@ class Watches:
         entries: Mapping[tuple[str, str], EntryFiles],
         *,
         on_modified: Callable[[TailedFile], None],
-        on_name: Callable[[TailedFile], None],
         on_path: Callable[[EntryFiles, bytes], None],
         on_beside: Callable[[EntryFiles, bytes], None],
         on_rescan: Callable[[EntryFiles], None],
         on_overflow: Callable[[], None],
+        original_names: Callable[[bytes], Iterable[bytes]],
         events: Events,
     ) -> None:
+        self._original_names = original_names
         self._entries = entries
         self._on_modified = on_modified
-        self._on_name = on_name
         self._on_path = on_path
         self._on_beside = on_beside
         self._on_rescan = on_rescan
         self._events = events
         self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
-        self._users: dict[bytes, dict[tuple[bytes, EntryFiles], None]] = {}
+        self._users: dict[bytes, Users] = {}
         self._watcher: Watcher[TailedFile] = Watcher(
             on_modified=self._modified,
             on_written=on_modified,
@@ -88,8 +93,12 @@ class Watches:
         self._names.setdefault(os.path.split(file.real_path), {})[file] = None
         directory = os.path.dirname(file.real_path)
         state = self._entries.get((file.service, file.log_path))
-        if state is not None and (directory, state) not in self._users.get(directory, {}):
-            self.cover(state, {directory})
+        if state is not None and (directory, state) not in self._users.get(directory, ()):
+            self._cover(state, directory)
+
+    def named(self, directory: bytes, name: bytes) -> list[TailedFile]:
+        """The files that really lie there."""
+        return list(self._names.get((directory, name), ()))
 
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
@@ -101,35 +110,39 @@ class Watches:
                 del self._names[name]
                 self._watcher.forget_writes()
 
-    def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
+    def cover(self, state: EntryFiles, directories: Collection[bytes]) -> Generator[None, None, bool]:
         """Watch directories for an entry, and the one in which its base directory comes and goes; True if any is new.
 
-        A directory that is removed does not tell so itself while a file in it is open.
+        A directory that is removed does not tell so itself while a file in it is open. In steps: after any of
+        them it may be given up.
         """
-        news = False
-        for directory in directories | {discovery.nearest_directory(os.path.dirname(state.pattern.base))}:
-            real = os.path.realpath(directory)
-            users = self._users.get(real, {})
-            if (directory, state) in users:
-                continue
-            try:
-                self._watcher.watch(real)
-            except OSError as error:
-                if os.path.isdir(real) and not state.polled:
-                    state.polled = True
-                    self._events.inotify_failed(path=real, error=str(error))
-                continue
-            self._users.setdefault(real, {})[directory, state] = None
-            state.directories.add(real)
-            news = True
+        news = self._cover(state, discovery.nearest_directory(os.path.dirname(state.pattern.base)))
+        for directory in directories:
+            yield
+            news |= self._cover(state, directory)
         return news
+
+    def _cover(self, state: EntryFiles, directory: bytes) -> bool:
+        real = os.path.realpath(directory)
+        if (directory, state) in self._users.get(real, ()):
+            return False
+        try:
+            self._watcher.watch(real)
+        except OSError as error:
+            if os.path.isdir(real) and not state.polled:
+                state.polled = True
+                self._events.inotify_failed(path=real, error=str(error))
+            return False
+        self._users.setdefault(real, Users()).add((directory, state))
+        state.directories.add(real)
+        return True
 
     def uncover(self, state: EntryFiles) -> None:
         """The entry is gone: directories that nobody else needs are watched no more."""
         for real in state.directories:
-            users = self._users.get(real, {})
-            for user in [user for user in users if user[1] is state]:
-                del users[user]
+            users = self._users.get(real)
+            if users is not None:
+                users.remove(state)
             if not users:
                 self._users.pop(real, None)
                 self._watcher.unwatch(real)
@@ -150,18 +163,33 @@ class Watches:
         if moved and os.path.join(directory, name) in self._users:
             self._directory_gone(os.path.join(directory, name))
         for file in list(self._names.get((directory, name), ())):
-            self._on_name(file)
-        for spelled, state in list(self._users.get(directory, ())):
+            owner = self._entries.get((file.service, file.log_path))
+            if owner is not None and file.left_path_s is None:
+                self._on_path(owner, file.path)
+        if moved:
+            self._tell_beside(directory, name)
+        users = self._users.get(directory)
+        for spelled, state in [] if users is None else users.concerned(name):
             path = os.path.join(spelled, name)
             if state.pattern.matches(path):
                 self._on_path(state, path)
-            elif moved:
-                self._on_beside(state, path)
             if state.pattern.base.startswith(path) or (not state.pattern.literal and os.path.isdir(path)):
                 self._on_rescan(state)
 
+    def _tell_beside(self, directory: bytes, name: bytes) -> None:
+        states: dict[EntryFiles, None] = {}
+        for other in self._original_names(name):
+            for file in self._names.get((directory, other), ()):
+                state = self._entries.get((file.service, file.log_path))
+                if state is not None and not state.pattern.matches(
+                    os.path.join(os.path.dirname(file.path), name)
+                ):
+                    states[state] = None
+        for state in states:
+            self._on_beside(state, os.path.join(directory, name))
+
     def _directory_gone(self, directory: bytes) -> None:
         self._watcher.unwatch(directory)
-        for _, state in self._users.pop(directory, {}):
+        for _, state in self._users.pop(directory, ()):
             state.directories.discard(directory)
             self._on_rescan(state)

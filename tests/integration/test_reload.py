@@ -43,6 +43,8 @@ def test_entries_come_change_and_go_while_the_others_flow_on(
     shipper = agent(kafka_addr=kafka_39.address, services=services())
     load = writer({name: paths[name] for name in ("kept", "moved", "removed")}, RATE)
     shipper.wait_for(lambda: shipper.metric("logagent_lines_acked_total") > 1000, what="lines flow")
+    removed_lines = 'logagent_lines_read_total{service="removed"}'
+    shipper.wait_for(lambda: shipper.metrics().get(removed_lines), what="what is to be removed flows, too")
     held = descriptor_of(shipper, paths["kept"])
 
     changed = services(
@@ -63,12 +65,12 @@ def test_entries_come_change_and_go_while_the_others_flow_on(
     )
     assert descriptor_of(shipper, paths["kept"]) == held
     assert str(paths["removed"]) not in entry_states(shipper)
-    gone = shipper.metrics()['logagent_lines_read_total{service="removed"}']
+    gone = shipper.metrics()[removed_lines]
     acked = shipper.metric("logagent_lines_acked_total")
     shipper.wait_for(
         lambda: shipper.metric("logagent_lines_acked_total") > acked + 3000, what="lines flow on"
     )
-    assert shipper.metrics()['logagent_lines_read_total{service="removed"}'] == gone, "it is read no more"
+    assert shipper.metrics()[removed_lines] == gone, "it is read no more"
 
     # Back again: it goes on exactly where it was taken away.
     shipper.write_ini({**changed, "removed": {"log_path": paths["removed"], "topic": f"{topic}-removed"}})
@@ -111,7 +113,8 @@ def test_a_faulty_configuration_changes_nothing_and_is_told_until_it_is_mended(
 
     shipper.ini.unlink()
     shipper.hup()
-    shipper.wait_for(lambda: str(shipper.ini) in shipper.http("/healthz")[1], what="a missing INI is told")
+    shipper.wait_for(lambda: "no topic" not in shipper.http("/healthz")[1], what="a missing INI is told")
+    assert str(shipper.ini) in shipper.http("/healthz")[1]
     shipper.write_ini(good, top={"thread_num": 7})
     shipper.hup()
     shipper.wait_for(lambda: shipper.http("/healthz")[0] == 200, what="/healthz is well again")

@@ -2,7 +2,7 @@
 """Exact or not: what the writer wrote down against what the reader read. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,8 +61,17 @@ class Report:
         )
 
 
-def check(ledger: Iterable[Written], records: Iterable[_Record], *, faults: int = 0) -> Report:
-    """Compare; ``records`` in any order, those of one partition are sorted by offset."""
+def check(
+    ledger: Iterable[Written],
+    records: Iterable[_Record],
+    *,
+    faults: int = 0,
+    torn: Collection[bytes] = (),
+) -> Report:
+    """Compare; ``records`` in any order, those of one partition are sorted by offset.
+
+    ``torn``: beginnings of lines with which copies end that were made while somebody wrote; they may arrive.
+    """
     written = list(ledger)
     known = {one.label: range(one.first, one.last + 1) for one in written}
     seen: dict[str, Counter[int]] = {label: Counter() for label in known}
@@ -73,7 +82,8 @@ def check(ledger: Iterable[Written], records: Iterable[_Record], *, faults: int 
     for record in ordered:
         line = parse_line(record.value or b"")
         if line is None:
-            corrupt.append(f"{record.partition}/{record.offset} {(record.value or b'')[:80]!r}")
+            if (record.value or b"") not in torn:
+                corrupt.append(f"{record.partition}/{record.offset} {(record.value or b'')[:80]!r}")
             continue
         if line.sequence not in known.get(line.label, ()):
             foreign.append(line)

@@ -3,7 +3,7 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,15 @@ def failing(call: Callable[..., Any], code: int, names: str) -> Callable[..., An
 
 def after_listing(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
     """Something happens once between the next listing of directories and the look at what was found."""
-    scan, left = discovery.scan, [do]
+    search, left = discovery.search, [do]
 
-    def scan_and_do(pattern: Pattern) -> Found:
-        found = scan(pattern)
+    def search_and_do(pattern: Pattern) -> Generator[None, None, Found]:
+        found = yield from search(pattern)
         while left:
             left.pop()()
         return found
 
-    monkeypatch.setattr(discovery, "scan", scan_and_do)
+    monkeypatch.setattr(discovery, "search", search_and_do)
 
 
 # -- names that change meanwhile ----------------------------------------------------------------------------------

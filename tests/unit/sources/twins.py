@@ -24,6 +24,7 @@ from logagent.sources.tailer import Tailer, TailSettings
 from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
 from logagent.state.changes import Changes, Mark, Position
+from logagent.state.database import Database
 from logagent.state.positions import PositionBook
 
 PATIENCE_S = 5.0
@@ -187,6 +188,7 @@ class Bench:
         rescan_s: float = 1000.0,
         refusal: Callable[[str], str | None] = lambda _path: None,
         outlet: MemoryOutlet | None = None,
+        database: Database | None = None,
     ) -> None:
         self.skipped_s = 0.0
         self.told = Told()
@@ -197,11 +199,12 @@ class Bench:
         self.saved: dict[tuple[str, str], Position] = {p.id: p for p in positions}
         self.marks: dict[tuple[str, str], list[Mark]] = {}
         spawner = Spawner(lambda name, error, _: self.failures.append((name, error)))
+        self.database = database
         self.book = PositionBook(
-            list(positions),
-            self._save,
+            list(positions) if database is None else database.load_positions(),
+            self._save if database is None else database.save,
             self.told,  # type: ignore[arg-type]
-            load_marks=lambda service, identity: self.marks.get((service, identity), []),
+            load_marks=self._load_marks if database is None else database.load_marks,
         )
         self.tailer = Tailer(
             TailSettings(max_line_bytes, rotate_wait_s, oversize),
@@ -234,6 +237,9 @@ class Bench:
     def skip(self, seconds: float) -> None:
         """Time passes for everything that asks for it."""
         self.skipped_s += seconds
+
+    def _load_marks(self, service: str, identity: str) -> list[Mark]:
+        return self.marks.get((service, identity), [])
 
     def _save(self, changes: Changes) -> None:
         for file_id in changes.forgotten:
@@ -277,9 +283,14 @@ class Bench:
     def stop(self) -> list[Position]:
         """As the agent stops; what is on disk then."""
         if self.running:
-            self.running = False
             self.collector.stop()
             self.book.save()
-            for file in list(self.collector.files.values()):
-                file.close()
+            self.kill()
         return list(self.saved.values())
+
+    def kill(self) -> None:
+        """As the agent ends when it is killed: what was not saved is not."""
+        self.running = False
+        self.collector.stop()
+        for file in list(self.collector.files.values()):
+            file.close()
