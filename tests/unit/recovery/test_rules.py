@@ -64,6 +64,10 @@ def test_what_the_log_has_or_waits_for_is_sent_again_as_it_is(readable):
     assert asked(SENT, told(99), readable, CLOCK) == Resend(SENT, finding=Finding.NOT_DELIVERED)
 
 
+def test_what_the_log_has_and_cannot_be_built_again_waits_for_the_replicas():
+    assert asked(SENT, told(109), Readable(9), CLOCK) == WaitForReplicas(SENT, 10, 0.0)
+
+
 @pytest.mark.parametrize(
     ("pending", "answer", "doubt"),
     [
@@ -129,6 +133,7 @@ def test_a_refused_record_goes_to_the_dead_letter_file_and_frees_its_place_only_
     assert answered(one, 10, NOW_MS) == DeadLetter(None)
     fenced = Slot(4000, 1, 0)
     assert answered(replace(one, slot=fenced), 10, NOW_MS) == DeadLetter(fenced)
+    assert answered(replace(one, slot=Slot(4000, 1, 7)), 10, NOW_MS) == DeadLetter(None)
     assert answered(replace(one, earlier=(4,)), 10, NOW_MS) == DeadLetter(fenced, Doubt.SHARED)
     again = answered(replace(one, sent=True), 10, NOW_MS)
     assert isinstance(again, Ask)
