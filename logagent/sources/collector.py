@@ -2,7 +2,7 @@
 """Keeps the files of all entries: finds them, notices where they went, and starts a greenlet for each that has work."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import discovery, ignored, line_reader, rotation
 from logagent.sources.copies import Copies
-from logagent.sources.discovery import Pattern
+from logagent.sources.discovery import Found, Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
 from logagent.sources.identity import HEAD_BYTES
@@ -27,9 +27,16 @@ from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.shelf import Shelf
 from logagent.sources.sweeper import Sweeper
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
+from logagent.sources.turnstile import PASS_BUDGET_S, REST_S
 from logagent.sources.watches import EntryFiles, Watches
 from logagent.spawn import Spawner
 from logagent.state.positions import PositionBook
+
+AT_ONCE = 200
+"""So many files of an entry are looked at in one go."""
+
+SPARED_SCANS = 10
+"""Then an entry is looked at again though none of its directories seems to have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class Collector:
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
             scan=self._scan,
+            check=self._sweep,
             look=lambda: feeder.look(self.files.values()),
             spawner=spawner,
             events=events,
@@ -172,28 +180,67 @@ class Collector:
         self._watches.uncover(state)
         self._sweeper.rescan_service(state.entry.service)  # a file that another entry names too is its now
 
+    def _sweep(self, state: EntryFiles) -> None:
+        """Look for everything that the entry names, if anything can have changed."""
+        sure = not (state.polled or state.refused or state.ignored) and state.spared < SPARED_SCANS
+        if sure and state.stamps and all(discovery.stamp(d) == ns for d, ns in state.stamps.items()):
+            state.spared += 1
+            return
+        self._scan(state)
+
     def _scan(self, state: EntryFiles) -> None:
-        """Look for everything that the entry names."""
+        """Look for everything that the entry names. Of many files most are looked at in a greenlet of its own."""
+        if state.scanning:
+            self._sweeper.rescan_soon(state)
+            return
         state.rescan_planned = False
         found = discovery.scan(state.pattern)
         while self._watches.cover(state, found.directories):
             # What came between the scan and the watch is seen by looking again, now that the watches stand.
             found = discovery.scan(state.pattern)
+        state.stamps, state.spared = found.stamps if found.settled() else None, 0
         if not state.scanned:
             self._off_time.find(state, found.paths)
         state.forget_refused(found.directories - found.unreadable.keys())
         for path, reason in found.unreadable.items():
             self._refuse(state, path, f"the directory cannot be read: {reason}")
-        for path in found.paths:
-            self._check(state, path)
-        here = set(found.paths)
-        for file in list(state.files):
-            if file.left_path_s is None and file.path not in here:
-                self._check(state, file.path)
-        state.scanned = True
         if not found.paths and not found.unreadable and not state.missing_told:
             state.missing_told = True
             self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
+        state.scanning = True
+        steps = self._look_at(state, found)
+        if next(steps, False):
+            self._spawner.once("files-scan", self._go_on, steps)
+
+    @staticmethod
+    def _go_on(steps: Iterator[bool]) -> None:
+        for _ in steps:
+            gevent.sleep(REST_S)
+
+    def _look_at(self, state: EntryFiles, found: Found) -> Iterator[bool]:
+        """Look at everything that was found, and at what is gone; a pause may be made wherever it yields (True)."""
+        self._shelf.count_found(state)
+        first, begun_s = not state.scanned, 0.0
+        try:
+            for number, path in enumerate(found.paths, 1):
+                if state.pattern is not found.pattern and not state.pattern.matches(path):
+                    continue
+                state.scanned = not first
+                self._check(state, path)
+                state.scanned = True  # what others find during a pause was not there before
+                if number >= AT_ONCE and self._clock() - begun_s >= PASS_BUDGET_S:
+                    yield True
+                    if self.entries.get(state.entry.id) is not state:
+                        return
+                    begun_s = self._clock()
+            here = set(found.paths)
+            for file in list(state.files):
+                if file.left_path_s is None and file.path not in here:
+                    self._check(state, file.path)
+            state.scanned = True
+            self._shelf.count_found(state)
+        finally:
+            state.scanning = False
 
     def _check(self, state: EntryFiles, path: bytes) -> None:
         """Compare what lies at a path with what was known of it."""

@@ -3,9 +3,13 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+
+SETTLED_S = 2
+"""Time stamps are coarse: a directory that was changed just before it was listed may change again under the same."""
 
 MAX_DEPTH = 16
 """How deep `**` goes."""
@@ -82,6 +86,16 @@ class Found:
     directories: set[bytes]
     unreadable: dict[bytes, str]
     pattern: Pattern
+    stamps: dict[bytes, int] = field(default_factory=dict)
+    """When each directory looked into was changed last, as of before that."""
+
+    links: bool = False
+    """There are links among what was found: what they lead to may change without a trace in a directory."""
+
+    def settled(self) -> bool:
+        """Whether a directory that has changed since can be told by its time stamp."""
+        old_ns = time.time_ns() - SETTLED_S * 1_000_000_000
+        return not (self.links or self.unreadable) and all(stamp < old_ns for stamp in self.stamps.values())
 
 
 def scan(pattern: Pattern) -> Found:
@@ -106,6 +120,7 @@ def nearest_directory(path: bytes) -> bytes:
 
 def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) -> None:
     found.directories.add(directory)
+    found.stamps[directory] = stamp(directory)
     head, rest = parts[0], parts[1:]
     if head == b"**":
         _walk_any_depth(directory, parts, found, depth)
@@ -114,9 +129,17 @@ def _walk(directory: bytes, parts: tuple[bytes, ...], found: Found, depth: int) 
         for entry in _entries(directory, found):
             hidden = entry.name.startswith(b".") and not head.startswith(b".")
             if not hidden and name.fullmatch(entry.name):
-                _take(entry.path, rest, found, depth)
+                _take(entry.path, rest, found, depth, link=entry.is_symlink())
     elif not found.pattern.excludes_path(os.path.join(directory, head)) and _exists(directory, head, found):
-        _take(os.path.join(directory, head), rest, found, depth)
+        _take(os.path.join(directory, head), rest, found, depth, link=True)
+
+
+def stamp(directory: bytes) -> int:
+    """When an entry of the directory came or went, or its mode changed, last; in ns. 0 when it cannot be seen."""
+    try:
+        return os.stat(directory).st_ctime_ns
+    except OSError:
+        return 0
 
 
 def _exists(directory: bytes, name: bytes, found: Found) -> bool:
@@ -141,12 +164,13 @@ def _walk_any_depth(directory: bytes, parts: tuple[bytes, ...], found: Found, de
         if entry.is_dir(follow_symlinks=False):
             _walk(entry.path, parts, found, depth - 1)
         elif not rest:
-            found.paths.append(entry.path)
+            _take(entry.path, rest, found, depth, link=entry.is_symlink())
 
 
-def _take(path: bytes, rest: tuple[bytes, ...], found: Found, depth: int) -> None:
+def _take(path: bytes, rest: tuple[bytes, ...], found: Found, depth: int, *, link: bool) -> None:
     if not rest:
         found.paths.append(path)
+        found.links = found.links or link
     elif os.path.isdir(path):
         _walk(path, rest, found, depth)
 

@@ -21,6 +21,16 @@ class EntryFiles:
     entry: Entry
     pattern: Pattern
     scanned: bool = False
+    scanning: bool = False
+    stamps: dict[bytes, int] | None = None
+    """Of the directories as of the last scan; None if it could not tell that nothing will have changed."""
+
+    spared: int = 0
+    """Scans that were not made since then, because nothing had changed."""
+
+    found_count: int = 0
+    """Files found in the last scan and since."""
+
     known_before: bool = False
     polled: bool = False
     rescan_planned: bool = False
@@ -63,7 +73,7 @@ class Watches:
         self._on_path = on_path
         self._on_rescan = on_rescan
         self._events = events
-        self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
+        self._names: dict[tuple[bytes, bytes], tuple[TailedFile, ...]] = {}
         self._users: dict[bytes, dict[tuple[bytes, EntryFiles], None]] = {}
         self._watcher: Watcher[TailedFile] = Watcher(
             on_modified=self._modified,
@@ -83,7 +93,11 @@ class Watches:
 
     def remember(self, file: TailedFile) -> None:
         """Tell of changes to this file, wherever a link led to it."""
-        self._names.setdefault(os.path.split(file.real_path), {})[file] = None
+        name = os.path.split(file.real_path)
+        files = self._names.get(name, ())
+        if file not in files:
+            self._names[name] = (*files, file)
+            self._watcher.forget_writes()
         directory = os.path.dirname(file.real_path)
         state = self._entries.get((file.service, file.log_path))
         if state is not None and (directory, state) not in self._users.get(directory, {}):
@@ -92,12 +106,10 @@ class Watches:
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
         name = os.path.split(file.real_path)
-        files = self._names.get(name)
-        if files is not None:
-            files.pop(file, None)
-            if not files:
-                del self._names[name]
-                self._watcher.forget_writes()
+        files = tuple(known for known in self._names.pop(name, ()) if known is not file)
+        if files:
+            self._names[name] = files
+        self._watcher.forget_writes()
 
     def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
         """Watch directories for an entry, and the one in which its base directory comes and goes; True if any is new.
