@@ -197,6 +197,13 @@ class FileEvents(FactTeller):
     )
     def inotify_failed(self, *, path: bytes, error: BaseException | str) -> Extra: ...
 
+    @fact(
+        "files",
+        INFO,
+        "On %(kind)s, where %(path)s lies, others write without this kernel telling: it is looked at every second.",
+    )
+    def files_polled(self, *, path: bytes, kind: str) -> Extra: ...
+
     @fact("files", DEBUG, "The sweep over all directories took %(seconds).3f s.", "logagent_scan_seconds")
     def scan_done(self, *, seconds: float) -> Extra:
         self._metrics.scan_seconds.observe(seconds)

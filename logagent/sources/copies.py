@@ -63,16 +63,16 @@ class Copies:
         near = [self._at(file.service, os.path.join(directory, other)) for other in original_names(name)]
         if len(state.files) <= FEW_FILES and file.size_bytes() >= HEAD_BYTES:
             near += [other for other in state.files if os.path.dirname(other.path) == directory]
-        order = list(state.files)
-        return [
+        others = [
             other
             for other in dict.fromkeys(near)
-            if other is not None
-            and other is not file
-            and other.left_path_s is None
-            # Of two that nobody has read the first is the original.
-            and (other.read_offset or order.index(other) < order.index(file))
+            if other is not None and other is not file and other.left_path_s is None
         ]
+        if all(other.read_offset for other in others):
+            return others
+        # Of two that nobody has read the first is the original.
+        order = list(state.files)
+        return [other for other in others if other.read_offset or order.index(other) < order.index(file)]
 
     def may_read(self, file: TailedFile) -> bool:
         """Whether the file is certainly no copy of one that is being read. Raises OSError."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from logagent.config.services import Entry
 from logagent.ops.events import Events
-from logagent.sources import discovery
+from logagent.sources import discovery, file_systems
 from logagent.sources.discovery import Pattern
 from logagent.sources.ignored import Ignored
 from logagent.sources.tailed_file import TailedFile
@@ -73,7 +73,9 @@ class Watches:
         self._on_path = on_path
         self._on_rescan = on_rescan
         self._events = events
-        self._names: dict[tuple[bytes, bytes], tuple[TailedFile, ...]] = {}
+        self._names: dict[bytes, dict[bytes, tuple[TailedFile, ...]]] = {}
+        """By directory and name."""
+
         self._users: dict[bytes, dict[tuple[bytes, EntryFiles], None]] = {}
         self._watcher: Watcher[TailedFile] = Watcher(
             on_modified=self._modified,
@@ -93,22 +95,25 @@ class Watches:
 
     def remember(self, file: TailedFile) -> None:
         """Tell of changes to this file, wherever a link led to it."""
-        name = os.path.split(file.real_path)
-        files = self._names.get(name, ())
+        directory, name = os.path.split(file.real_path)
+        names = self._names.setdefault(directory, {})
+        files = names.get(name, ())
         if file not in files:
-            self._names[name] = (*files, file)
+            names[name] = (*files, file)
             self._watcher.forget_writes()
-        directory = os.path.dirname(file.real_path)
         state = self._entries.get((file.service, file.log_path))
         if state is not None and (directory, state) not in self._users.get(directory, {}):
             self.cover(state, {directory})
 
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
-        name = os.path.split(file.real_path)
-        files = tuple(known for known in self._names.pop(name, ()) if known is not file)
+        directory, name = os.path.split(file.real_path)
+        names = self._names.get(directory, {})
+        files = tuple(known for known in names.pop(name, ()) if known is not file)
         if files:
-            self._names[name] = files
+            names[name] = files
+        elif not names:
+            self._names.pop(directory, None)
         self._watcher.forget_writes()
 
     def cover(self, state: EntryFiles, directories: set[bytes]) -> bool:
@@ -129,6 +134,10 @@ class Watches:
                     state.polled = True
                     self._events.inotify_failed(path=real, error=str(error))
                 continue
+            kind = file_systems.remote_kind(real)
+            if kind and not state.polled:
+                state.polled = True
+                self._events.files_polled(path=real, kind=kind)
             self._users.setdefault(real, {})[directory, state] = None
             state.directories.add(real)
             news = True
@@ -145,9 +154,13 @@ class Watches:
                 self._watcher.unwatch(real)
         state.directories.clear()
 
+    def _files(self, directory: bytes, name: bytes) -> tuple[TailedFile, ...]:
+        names = self._names.get(directory)
+        return () if names is None else names.get(name, ())
+
     def _modified(self, directory: bytes, name: bytes) -> Collection[TailedFile] | None:
-        files = self._names.get((directory, name))
-        if files is not None:
+        files = self._files(directory, name)
+        if files:
             for file in files:
                 self._on_modified(file)
             return files
@@ -159,7 +172,7 @@ class Watches:
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
         if moved and os.path.join(directory, name) in self._users:
             self._directory_gone(os.path.join(directory, name))
-        for file in list(self._names.get((directory, name), ())):
+        for file in self._files(directory, name):
             self._on_name(file)
         for spelled, state in list(self._users.get(directory, ())):
             path = os.path.join(spelled, name)

@@ -54,6 +54,7 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "rate_limited": ({"service": "web", "wait_s": 0.25}, "waits 0.250 s"),
     "inotify_overflow": ({}, "dropped file events"),
     "inotify_failed": ({"path": b"/var/log", "error": OSError(28, "No space left on device")}, "No space left"),
+    "files_polled": ({"path": b"/mnt/logs", "kind": "nfs4"}, "On nfs4, where /mnt/logs lies"),
     "scan_done": ({"seconds": 0.5}, "0.500 s"),
     "metadata_failed": ({"reason": "k1:9092: refused"}, "k1:9092: refused"),
     "metadata_back": ({}, "tells again"),
