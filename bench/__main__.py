@@ -19,6 +19,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="drain: 5, the others: 1")
     parser.add_argument("--lines", type=int, default=1_000_000, help="drain: lines of the backlog")
     parser.add_argument("--seconds", type=float, help="latency and many: 30, idle: 300, etcd: 120")
+    parser.add_argument("--files", type=int, default=idle.FILES, help="idle: how many files")
+    parser.add_argument("--others", type=int, default=0, help="idle: entries beside them that are not read")
     parser.add_argument("--peer", action="store_true", help="idle: measure rsyslog too")
     parser.add_argument("--alone", action="store_true", help="without rsyslog")
     return parser.parse_args()
@@ -31,8 +33,9 @@ def _run(scenario: str, options: argparse.Namespace) -> int:
     if scenario == "drain":
         return drain.run(rounds, options.lines, starts)
     seconds = options.seconds or _SECONDS[scenario]
-    runs = {"latency": latency.run, "idle": idle.run, "many": many.run, "etcd": steering.run}
-    return runs[scenario](rounds, seconds, starts)
+    if scenario == "idle":
+        return idle.run(rounds, seconds, starts, idle.Scene(options.files, options.others))
+    return {"latency": latency.run, "many": many.run, "etcd": steering.run}[scenario](rounds, seconds, starts)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,15 @@ class Logagent(Shipper):
 
     name = "logagent"
 
-    def __init__(self, task: Task) -> None:
-        self._agent = AgentProcess(
+    def __init__(
+        self, task: Task, process: type[AgentProcess] = AgentProcess, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._agent = process(
             task.directory,
             kafka_addr=task.kafka_addr,
             services={"bench": {"log_path": task.log_path, "topic": task.topic, "send_rate": "unlimited"}},
             kafka={"linger_ms": LINGER_MS, "batch_bytes": BATCH_BYTES},
+            env=env,
         ).start()
         super().__init__(self._agent.child)
 
@@ -80,6 +84,31 @@ class Logagent(Shipper):
         requests = self._agent.metric("logagent_kafka_requests_total")
         found = {"batches": batches, "bytes_per_batch": bytes_ / batches} if batches else {}
         return found | ({"requests": requests} if requests else {})
+
+
+class Probed(Logagent):
+    """With a probe for the lateness of its event loop."""
+
+    _TIMERS_TO_START = 200
+    """In the first seconds modules are loaded and files taken in."""
+
+    def __init__(self, task: Task) -> None:
+        self._late = task.directory / "late"
+        super().__init__(task, _ProbedProcess, {"LOGAGENT_BENCH_LATENESS": str(self._late)})
+
+    def wire(self) -> Mapping[str, float]:
+        found = dict(super().wire())
+        self.stop()
+        late_ms = array("d")
+        late_ms.frombytes(self._late.read_bytes())
+        for name, column in (("hub_late", late_ms[0::2]), ("hub_late_own", late_ms[1::2])):
+            ordered = sorted(column[self._TIMERS_TO_START :])
+            found |= {f"{name}_p99_ms": ordered[len(ordered) * 99 // 100], f"{name}_max_ms": ordered[-1]}
+        return found
+
+
+class _ProbedProcess(AgentProcess):
+    module = "bench.probed"
 
 
 class Rsyslog(Shipper):

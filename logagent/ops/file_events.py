@@ -19,6 +19,15 @@ class FileEvents(FactTeller):
         self._forget(service, path)
         return None
 
+    @fact("files", DEBUG, "Reading %(path)s for service %(service)s from byte %(offset)s of %(size)s.")
+    def file_found_too(self, *, service: str, path: bytes, offset: int, size: int) -> Extra:
+        """One of very many that are found at once."""
+        self._forget(service, path)
+        return None
+
+    @fact("files", INFO, "Reading %(files)s more files of %(log_path)s for service %(service)s.")
+    def files_found(self, *, service: str, log_path: bytes | str, files: int) -> Extra: ...
+
     @fact(
         "files",
         WARNING,
@@ -236,6 +245,13 @@ class FileEvents(FactTeller):
         subject=("path",),
     )
     def inotify_failed(self, *, path: bytes, error: BaseException | str) -> Extra: ...
+
+    @fact(
+        "files",
+        INFO,
+        "On %(kind)s, where %(path)s lies, others write without this kernel telling: it is looked at every second.",
+    )
+    def files_polled(self, *, path: bytes, kind: str) -> Extra: ...
 
     @fact("files", DEBUG, "The sweep over all directories took %(seconds).3f s.", "logagent_scan_seconds")
     def scan_done(self, *, seconds: float) -> Extra:

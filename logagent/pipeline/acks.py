@@ -15,6 +15,8 @@ class Span(Protocol):
 class AckTracker:
     """The spans of one file between its position and what has been read, oldest first, without gaps."""
 
+    __slots__ = ("_spans", "acked_offset")
+
     def __init__(self, offset: int) -> None:
         self.acked_offset = offset
         self._spans: list[Span] = []

@@ -288,7 +288,7 @@ class Delivery:
 
 def _encode(batch: Batch) -> bytes:
     segments = batch.segments
-    if all(segment.key is None and segment.headers is None for segment in segments):
+    if len(segments) > 1 and all(segment.key is None and segment.headers is None for segment in segments):
         # One group costs as much as each of the many little ones of quiet files.
         groups = [record_batch.Records(list(chain.from_iterable(segment.values for segment in segments)))]
     else:

@@ -89,6 +89,7 @@ class Collector:
             self.entries,
             rescan_s=lambda: self.settings.rescan_s,
             scan=lambda state: self._scanner.scan(state),
+            check=lambda state: self._scanner.check(state),
             look=self._look,
             spawner=spawner,
             events=events,

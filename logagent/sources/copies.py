@@ -5,6 +5,7 @@ While logrotate copies, the copy is a file of its own whose bytes are all in the
 original is emptied (then it is the rest of that generation), it differs (then it is another file), or nothing happens.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -86,15 +87,16 @@ class Copies:
         if len(state.files) <= FEW_FILES and file.size_bytes() >= HEAD_BYTES:
             beside = [other for other in state.files if other.left_path_s is None]
             near += [other for other in beside if os.path.dirname(other.path) == directory]
-        order = list(state.files)
-        return [
+        others = [
             other
             for other in dict.fromkeys(near)
-            if other is not file
-            and not (other.closed or other.retired)
-            # Of two that nobody has read the first is the original.
-            and (other.read_offset or other not in state.files or order.index(other) < order.index(file))
+            if other is not file and not (other.closed or other.retired)
         ]
+        if all(other.read_offset for other in others):
+            return others
+        # Of two that nobody has read the first is the original.
+        later = set(itertools.dropwhile(lambda known: known is not file, state.files))
+        return [other for other in others if other.read_offset or other not in later]
 
     def may_read(self, file: TailedFile) -> bool:
         """Whether the file is certainly no copy of one that is being read. Raises OSError."""

@@ -4,13 +4,16 @@
 import heapq
 import os
 import re
+import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from logagent.clock import wall
 from logagent.config.services import Entry
 from logagent.sources.globs import MAX_DEPTH, Place, Route, is_magic, name_pattern, parts_of
+from logagent.sources.settled import Stamp, stamp_of
 
 MAX_DIRECTORIES = 10_000
 """So many directories are looked into for one pattern. Each of them costs a watch, and its names a look per sweep."""
@@ -113,6 +116,21 @@ class Found:
     directories: set[bytes] = field(default_factory=set)
     unreadable: dict[bytes, str] = field(default_factory=dict)
     limit: str = ""
+    stamps: dict[bytes, Stamp | None] = field(default_factory=dict)
+    """Of each directory, as of before it was looked into."""
+
+    unsure: bool = False
+    """What was found may change without a trace in a stamp: there are links, or directories changed just now."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the same would be found as long as the stamps stay as they are."""
+        return not (self.unsure or self.unreadable or self.limit)
+
+    def stamp(self, directory: bytes) -> None:
+        """It is about to be looked into."""
+        self.stamps[directory] = stamp = stamp_of(directory)
+        self.unsure |= stamp is not None and not stamp.is_older(wall())
 
     def take(self, path: bytes) -> None:
         """The pattern names this path."""
@@ -144,6 +162,7 @@ def search(pattern: Pattern) -> Generator[None, None, Found]:
     while waiting:
         directory, level, here = waiting.popleft()
         found.directories.add(directory)
+        found.stamp(directory)
         yield
         below: dict[bytes, set[int]] = {}
         yield from _look_into(directory, level, here, found, below)
@@ -154,9 +173,8 @@ def search(pattern: Pattern) -> Generator[None, None, Found]:
                 )
                 break
             waiting.append((path, level + 1, pattern.route.place(numbers)))
-    if os.path.lexists(pattern.path) and not pattern.excludes_path(pattern.path):
-        found.take(pattern.path)  # its name has characters that also make globs
-        found.directories.add(os.path.dirname(pattern.path))
+    if not pattern.literal:
+        _look_for_the_name_itself(found)
     yield from _put_in_order(found)
     return found
 
@@ -176,7 +194,9 @@ def _look_into(
     try:
         for number in route.literals(here):
             path = os.path.join(directory, route.parts[number])
-            if not found.pattern.excludes_path(path) and _exists(path):
+            mode = 0 if found.pattern.excludes_path(path) else _mode(path)
+            if mode:
+                found.unsure |= stat.S_ISLNK(mode)
                 _go_on(path, partial(os.path.isdir, path), [number + 1], found, below)
             yield
         if route.wild(here):
@@ -190,6 +210,18 @@ def _look_into(
         found.unreadable[directory] = str(error.strerror)
 
 
+def _look_for_the_name_itself(found: Found) -> None:
+    """The characters that make globs may stand in names, too."""
+    path = found.pattern.path
+    directory = os.path.dirname(path)
+    if directory not in found.stamps:
+        found.stamp(directory)
+    if os.path.lexists(path) and not found.pattern.excludes_path(path):
+        found.directories.add(directory)
+        found.unsure |= os.path.islink(path)
+        found.take(path)
+
+
 def _look_at(
     entry: "os.DirEntry[bytes]", level: int, here: Place, found: Found, below: dict[bytes, set[int]]
 ) -> None:
@@ -198,6 +230,7 @@ def _look_at(
     # Excluded directories are not even looked into.
     if not (further or deeper) or found.pattern.excludes_path(entry.path):
         return
+    found.unsure |= entry.is_symlink()
     _go_on(entry.path, partial(_is_dir, entry), further, found, below)
     if deeper:
         # Links are not followed: one to a parent would be walked for ever.
@@ -231,13 +264,12 @@ def _is_dir(entry: "os.DirEntry[bytes]") -> bool:
         return False  # a link in a circle, or to where nobody may look
 
 
-def _exists(path: bytes) -> bool:
-    """Raises OSError if that cannot be seen."""
+def _mode(path: bytes) -> int:
+    """Of the path itself; 0 if nothing is there. Raises OSError if that cannot be seen."""
     try:
-        os.lstat(path)
+        return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+        return 0
 
 
 def _put_in_order(found: Found) -> Iterator[None]:

@@ -56,6 +56,7 @@ class Intake:
         self._encode_headers = encode_headers
         self._on_acked = on_acked
         self._on_rewind = on_rewind
+        self._on_lost = self._lost  # one for all files
         self._events = events
         self._clock = clock
 
@@ -147,7 +148,7 @@ class Intake:
             counts=self._counts_of(entry.service),
             on_acked=self._on_acked,
             on_rewind=self._on_rewind,
-            on_lost=self._lost,
+            on_lost=self._on_lost,
             last_growth_s=self._clock(),
             tail=beginning.tail,
             seen_bytes=opened.size_bytes,

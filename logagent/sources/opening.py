@@ -74,6 +74,8 @@ def open_log(path: bytes, refusal: Refusal) -> Opened:
         os.close(descriptor)
         raise FileCompressed(compressed.REFUSED)
     key = FileKey(status.st_dev, status.st_ino)
+    if real_path == path:
+        real_path = path  # one object; there may be thousands of files
     return Opened(descriptor, key, _identity(descriptor, key), real_path, status.st_size)
 
 

@@ -11,6 +11,7 @@ from logagent.pacing.baton import Baton
 from logagent.sources import discovery
 from logagent.sources.discovery import Found
 from logagent.sources.off_time import OffTime
+from logagent.sources.settled import SPARED_SCANS, Settled, stamp_of
 from logagent.sources.shelf import Shelf
 from logagent.sources.siblings import Places
 from logagent.sources.turnstile import PASS_BUDGET_S, REST_S
@@ -61,6 +62,26 @@ class Scanner:
         """Look for everything that an entry names."""
         self._scan(state, self._off_time.places())
 
+    def check(self, state: EntryFiles) -> None:
+        """The same if anything may have changed since it was done last."""
+        if self._is_settled(state):
+            self._shelf.count_found(state)
+        else:
+            self.scan(state)
+
+    def _is_settled(self, state: EntryFiles) -> bool:
+        settled = state.settled
+        if settled is None or settled.spared >= SPARED_SCANS:
+            return False
+        if state.polled or state.refused or state.ignored or _standing(state) != settled.files:
+            return False
+        for directory, stamp in settled.stamps.items():
+            if stamp_of(directory) != stamp:
+                return False
+            self.rest()
+        settled.spared += 1
+        return True
+
     def scan_new(self, states: Collection[EntryFiles]) -> None:
         """The same for entries that were just added, of which some may have been looked for meanwhile."""
         places = self._off_time.places()
@@ -87,7 +108,8 @@ class Scanner:
 
     def _steps(self, state: EntryFiles, places: Places) -> Iterator[None]:
         yield
-        state.rescan_planned = False
+        state.rescan_planned, state.settled = False, None
+        self._shelf.count_found(state)
         found = yield from self._look(state)
         if not state.scanned:
             yield from self._off_time.find(state, found.named, places)
@@ -100,6 +122,9 @@ class Scanner:
                 self._check(state, file.path)
                 yield
         state.scanned = True
+        self._shelf.count_found(state)
+        if found.settled and all(self._is_read(state, path) for path in found.paths):
+            state.settled = Settled(found.stamps, _standing(state))
         if not found.paths and not found.unreadable and not state.missing_told:
             state.missing_told = True
             self._events.file_missing(service=state.entry.service, log_path=state.entry.log_path)
@@ -114,6 +139,10 @@ class Scanner:
         self._on_more(state)
         return found
 
+    def _is_read(self, state: EntryFiles, path: bytes) -> bool:
+        """Of a path that is not, another look may lead to it (a second name of a file whose first one goes, say)."""
+        return self._shelf.generations.at(state.entry.service, path) is not None
+
     def _tell(self, state: EntryFiles, found: Found) -> None:
         """What could not be looked into, and what can be again."""
         whole = state.pattern.path
@@ -124,3 +153,8 @@ class Scanner:
             self._refuse(state, whole, found.limit)
         elif not state.pattern.literal and whole not in found.named:
             state.refused.pop(whole, None)
+
+
+def _standing(state: EntryFiles) -> int:
+    """How many files are read at the paths that they have."""
+    return sum(file.left_path_s is None for file in state.files)

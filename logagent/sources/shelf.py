@@ -11,6 +11,9 @@ from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watches import EntryFiles, Watches
 from logagent.state.positions import PositionBook
 
+TOLD_ONE_BY_ONE = 100
+"""Of a scan; a log of ten thousand sentences tells nobody anything, and writing it takes longer than opening files."""
+
 
 class Shelf:
     """`entries` by (service, log_path), `files` by (service, key)."""
@@ -38,10 +41,22 @@ class Shelf:
         if before is not None and before.is_same_as(file):
             before.bequeath(file)
         self.put_back(state, file)
-        self._events.file_found(
-            service=file.service, path=path, offset=beginning.offset, size=opened.size_bytes
+        state.found_count += 1
+        tell = (
+            self._events.file_found if state.found_count <= TOLD_ONE_BY_ONE else self._events.file_found_too
         )
+        tell(service=file.service, path=path, offset=beginning.offset, size=opened.size_bytes)
         return file
+
+    def count_found(self, state: EntryFiles) -> None:
+        """A scan begins or is over: tell how many files were found that were not told one by one."""
+        if state.found_count > TOLD_ONE_BY_ONE:
+            self._events.files_found(
+                service=state.entry.service,
+                log_path=state.entry.log_path,
+                files=state.found_count - TOLD_ONE_BY_ONE,
+            )
+        state.found_count = 0
 
     def put_back(self, state: EntryFiles, file: TailedFile) -> None:
         """The file goes on under another key."""

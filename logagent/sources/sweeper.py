@@ -17,7 +17,9 @@ POLL_S = 1.0
 
 
 class Sweeper:
-    """`scan(entry)` looks for the files of an entry, `look()` for bytes that nobody told of."""
+    """`scan(entry)` looks for the files of an entry, `check(entry)` does if something may have changed, `look()` looks
+    for bytes that nobody told of.
+    """
 
     def __init__(
         self,
@@ -25,6 +27,7 @@ class Sweeper:
         *,
         rescan_s: Callable[[], float],
         scan: Callable[[EntryFiles], None],
+        check: Callable[[EntryFiles], None],
         look: Callable[[], None],
         spawner: Spawner,
         events: Events,
@@ -33,6 +36,7 @@ class Sweeper:
         self._entries = entries
         self._rescan_s = rescan_s
         self._scan = scan
+        self._check = check
         self._look = look
         self._spawner = spawner
         self._events = events
@@ -46,14 +50,14 @@ class Sweeper:
             polled = any(state.polled for state in self._entries.values())
             rescan_s = self._rescan_s()
             gevent.sleep(min(POLL_S, rescan_s) if polled else rescan_s)
-            self.sweep()
+            self.sweep(self._check)
 
-    def sweep(self) -> None:
+    def sweep(self, see_to: Callable[[EntryFiles], None] | None = None) -> None:
         """Repair what events missed: new and vanished names, and bytes that nobody told of."""
         begun_s = self._clock()
         for state in list(self._entries.values()):
             if self._entries.get(state.entry.id) is state:
-                self._scan(state)
+                (see_to or self._scan)(state)
                 gevent.sleep(1e-6)
         self._look()
         self._events.scan_done(seconds=self._clock() - begun_s)

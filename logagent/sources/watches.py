@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from logagent.config.services import Entry
 from logagent.ops.events import Events
-from logagent.sources import discovery
+from logagent.sources import discovery, file_systems
 from logagent.sources.discovery import Pattern
 from logagent.sources.ignored import Ignored
+from logagent.sources.settled import Settled
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.users import Users
 from logagent.sources.watcher import Watcher
@@ -28,6 +29,12 @@ class EntryFiles:
     missing_told: bool = False
     scan_s: float = 0.0
     """How long the last look for its files took."""
+
+    settled: Settled | None = None
+    """What was found then, if it can be told that the same would be found again."""
+
+    found_count: int = 0
+    """Files found in the last scan and since."""
 
     refused: dict[bytes, str] = field(default_factory=dict)
     ignored: dict[bytes, Ignored] = field(default_factory=dict)
@@ -70,7 +77,9 @@ class Watches:
         self._on_beside = on_beside
         self._on_rescan = on_rescan
         self._events = events
-        self._names: dict[tuple[bytes, bytes], dict[TailedFile, None]] = {}
+        self._names: dict[bytes, dict[bytes, tuple[TailedFile, ...]]] = {}
+        """By directory and name."""
+
         self._users: dict[bytes, Users] = {}
         self._watcher: Watcher[TailedFile] = Watcher(
             on_modified=self._modified,
@@ -90,25 +99,31 @@ class Watches:
 
     def remember(self, file: TailedFile) -> None:
         """Tell of changes to this file, wherever a link led to it."""
-        self._names.setdefault(os.path.split(file.real_path), {})[file] = None
-        directory = os.path.dirname(file.real_path)
+        directory, name = os.path.split(file.real_path)
+        names = self._names.setdefault(directory, {})
+        files = names.get(name, ())
+        if file not in files:
+            names[name] = (*files, file)
+            self._watcher.forget_writes()
         state = self._entries.get((file.service, file.log_path))
         if state is not None and (directory, state) not in self._users.get(directory, ()):
             self._cover(state, directory)
 
-    def named(self, directory: bytes, name: bytes) -> list[TailedFile]:
+    def named(self, directory: bytes, name: bytes) -> tuple[TailedFile, ...]:
         """The files that really lie there."""
-        return list(self._names.get((directory, name), ()))
+        names = self._names.get(directory)
+        return () if names is None else names.get(name, ())
 
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
-        name = os.path.split(file.real_path)
-        files = self._names.get(name)
-        if files is not None:
-            files.pop(file, None)
-            if not files:
-                del self._names[name]
-                self._watcher.forget_writes()
+        directory, name = os.path.split(file.real_path)
+        names = self._names.get(directory, {})
+        files = tuple(known for known in names.pop(name, ()) if known is not file)
+        if files:
+            names[name] = files
+        elif not names:
+            self._names.pop(directory, None)
+        self._watcher.forget_writes()
 
     def cover(self, state: EntryFiles, directories: Collection[bytes]) -> Generator[None, None, bool]:
         """Watch directories for an entry, and the one in which its base directory comes and goes; True if any is new.
@@ -133,6 +148,10 @@ class Watches:
                 state.polled = True
                 self._events.inotify_failed(path=real, error=str(error))
             return False
+        kind = "" if state.polled else file_systems.remote_kind(real)
+        if kind:
+            state.polled = True
+            self._events.files_polled(path=real, kind=kind)
         self._users.setdefault(real, Users()).add((directory, state))
         state.directories.add(real)
         return True
@@ -149,8 +168,8 @@ class Watches:
         state.directories.clear()
 
     def _modified(self, directory: bytes, name: bytes) -> Collection[TailedFile] | None:
-        files = self._names.get((directory, name))
-        if files is not None:
+        files = self.named(directory, name)
+        if files:
             for file in files:
                 self._on_modified(file)
             return files
@@ -162,7 +181,7 @@ class Watches:
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:
         if moved and os.path.join(directory, name) in self._users:
             self._directory_gone(os.path.join(directory, name))
-        for file in list(self._names.get((directory, name), ())):
+        for file in self.named(directory, name):
             owner = self._entries.get((file.service, file.log_path))
             if owner is not None and file.left_path_s is None:
                 self._on_path(owner, file.path)
@@ -179,7 +198,7 @@ class Watches:
     def _tell_beside(self, directory: bytes, name: bytes) -> None:
         states: dict[EntryFiles, None] = {}
         for other in self._original_names(name):
-            for file in self._names.get((directory, other), ()):
+            for file in self.named(directory, other):
                 state = self._entries.get((file.service, file.log_path))
                 if state is not None and not state.pattern.matches(
                     os.path.join(os.path.dirname(file.path), name)

@@ -38,6 +38,9 @@ def _keys(options: Options) -> str:
 class AgentProcess:
     """One data directory and one INI; start(), kill9() and start() again as often as the test likes."""
 
+    module = "logagent"
+    """What Python runs."""
+
     def __init__(
         self,
         directory: Path,
@@ -83,7 +86,7 @@ class AgentProcess:
     def start(self) -> "AgentProcess":
         assert not self.running, "the agent runs already"
         (self.data_dir / "admin.addr").unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "logagent", "run", "-c", str(self.ini)]
+        argv = [sys.executable, "-m", self.module, "run", "-c", str(self.ini)]
         self._child = Child(argv, stdout=self.stdout, stderr=self.stderr, env=self._env, cwd=self.directory)
         self.starts += 1
         return self

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
 from logagent.sources.deadlines import Deadlines
 from logagent.sources.feeder import MAX_GATHER_S, READS_PER_S, ROUND_S, Feeder
 from logagent.sources.tailer import Tailer
 from logagent.spawn import Spawner
-from tests.unit.sources.twins import Bench, until
+from tests.unit.sources.twins import Bench, settle, until
 
 
 @dataclass(eq=False)
@@ -142,8 +141,9 @@ def test_the_greenlet_reads_what_has_gathered_when_its_time_has_come(rig: Rig) -
     file = File()
     rig.written(file)
     until(lambda: rig.reader.read == [file])
+    settle()  # it waits for something to happen
     rig.written(file)
-    gevent.sleep(0.001)
+    settle()
     assert rig.reader.read == [file]
     rig.now_s += 1.0
 
@@ -177,6 +177,7 @@ FIRST = b"the first line is longer than a tail of thirty-two bytes"
         (b"one\0two\n", [b"one\0two"], False),
         (b"one\n" + bytes(64) + b"two\n", [b"one", b"two"], False),
         (b"x" * 5000 + b"\nend\n", [b"x" * 5000, b"end"], False),
+        ((b"x" * 31 + b"\n") * 200, [b"x" * 31] * 200, False),  # one ends where the page does
         (b"\xff\xfe\xe4\n", [b"\xff\xfe\xe4"], True),
     ],
 )
