@@ -116,6 +116,7 @@ class Copies:
             elif fate is CopyFate.COMPLETE:
                 self._wake(original)  # whoever reads it finds out, and takes this file
         file.may_be_copy = bool(file.originals)
+        file.originals = file.originals or None
         return not file.may_be_copy
 
     def _fate(self, file: TailedFile, original: TailedFile, waited_s: float) -> CopyFate:

@@ -2,6 +2,7 @@
 """Bytes of a file become records: lines or events of many lines, in any encoding, of any length. Pure."""
 
 import enum
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,12 @@ class Form:
     def plain(self) -> bool:
         """Whether lines are passed on as they are."""
         return self.encoding is UTF8 and self.start is None
+
+
+@functools.lru_cache(256)
+def form_of(encoding: Encoding, start: re.Pattern[bytes] | None) -> Form:
+    """The same object for all files that are written alike."""
+    return Form(encoding, start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,35 +85,43 @@ class Tails:
     stand there. Sparse, because thousands of pieces of one file may be on their way.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_older", "newest")
 
     SPACING_BYTES = 16 * 1024
 
     def __init__(self, offset: int, tail: bytes) -> None:
-        self._known = [(offset, tail[-TAIL_BYTES:])]
-
-    @property
-    def newest(self) -> tuple[int, bytes]:
+        self.newest = (offset, tail[-TAIL_BYTES:])
         """The offset furthest on, and the bytes before it."""
-        return self._known[-1]
+
+        self._older: list[tuple[int, bytes]] | None = None
+        """At most one of them at or before the position. None for most files: there may be very many."""
 
     def add(self, offset: int, tail: bytes, acked_offset: int) -> None:
         """`tail` ends at `offset`, up to where the file was handed on; nothing before `acked_offset` is asked again."""
-        known = self._known
-        while len(known) > 1 and known[1][0] <= acked_offset:
-            del known[0]
-        if len(known) > 1 and offset - known[-2][0] < self.SPACING_BYTES:
-            del known[-1]
-        known.append((offset, tail))
+        older, newest = self._older, self.newest
+        if older is None or newest[0] <= acked_offset:
+            self._older = [newest]
+        else:
+            while len(older) > 1 and older[1][0] <= acked_offset:
+                del older[0]
+            if offset - older[-1][0] >= self.SPACING_BYTES:
+                older.append(newest)
+        self.newest = (offset, tail)
+
+    def settle(self, acked_offset: int) -> None:
+        """Nothing before `acked_offset` is asked again."""
+        if self.newest[0] <= acked_offset:
+            self._older = None
 
     def back_to(self, offset: int) -> None:
         """What was handed on from `offset` on will be read again."""
-        while len(self._known) > 1 and self._known[-1][0] > offset:
-            self._known.pop()
+        while self._older and self.newest[0] > offset:
+            self.newest = self._older.pop()
+        self._older = self._older or None
 
     def at(self, offset: int) -> bytes | None:
         """The bytes before `offset`; None when they are not known."""
-        for known, tail in reversed(self._known):
+        for known, tail in (self.newest, *reversed(self._older or ())):
             if known <= offset:
                 return tail if known == offset and len(tail) == min(offset, TAIL_BYTES) else None
         return None

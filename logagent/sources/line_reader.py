@@ -11,7 +11,7 @@ from logagent.config.services import Entry
 from logagent.pipeline.chunk import Chunk
 from logagent.sources import encodings, reader
 from logagent.sources.encodings import HOLE_BYTES
-from logagent.sources.framing import Finish, Form, Limits, frame
+from logagent.sources.framing import Finish, Form, Limits, form_of, frame
 
 Read = Callable[[int, int], bytes]
 """(count, offset) to bytes; raises when the file is not the one that was read so far."""
@@ -110,8 +110,8 @@ class LineReader:
             if self.encoding == encodings.BY_MARK:
                 first = read(encodings.MARK_BYTES, 0) if offset else data[: encodings.MARK_BYTES]
                 if len(first) < encodings.MARK_BYTES:
-                    return Form(encodings.of(self.encoding), self.start)
-            self._form = Form(encodings.of(self.encoding, first), self.start)
+                    return form_of(encodings.of(self.encoding), self.start)
+            self._form = form_of(encodings.of(self.encoding, first), self.start)
         return self._form
 
     # -- a line of which only the new bytes are looked at -------------------------------------------------------------

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gevent import Greenlet
-from gevent.event import Event
 
 from logagent.pipeline.acks import AckTracker
 from logagent.pipeline.outlet import Route
@@ -16,6 +15,7 @@ from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import HEAD_BYTES, TAIL_BYTES, Head, Tails, digest, starts, starts_alike
 from logagent.sources.line_reader import LineReader
+from logagent.sources.moment import Moment
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import FileKey
 from logagent.state.positions import Position
@@ -97,7 +97,7 @@ class TailedFile:
     dirty: bool = False
     tailing: bool = False
     greenlet: Greenlet | None = None
-    caught_up: Event = field(default_factory=Event)
+    caught_up: Moment = field(default_factory=Moment)
     state: str = "idle"
     reason: str = ""
 
@@ -126,6 +126,7 @@ class TailedFile:
         """The hash of what stands before the acknowledged offset; empty when that cannot be said for certain."""
         offset = self.acks.acked_offset
         tail = self.tails.at(offset)
+        self.tails.settle(offset)
         if tail is None and not (self.closed or self.retired):
             try:
                 tail = os.pread(self.descriptor, TAIL_BYTES, max(0, offset - TAIL_BYTES))

@@ -182,7 +182,7 @@ class Tailer:
         before = file.predecessor
         if before is not None and not self._is_next(file):
             # Empty so far, but whoever comes after this file waits for what was before it as well.
-            before.caught_up.wait(timeout=LOOK_AGAIN_S)
+            before.caught_up.wait(LOOK_AGAIN_S)
             return False
         if file.left_path_s is None or file.lines.open_since_s is None:
             file.caught_up.set()
@@ -246,7 +246,7 @@ class Tailer:
         before = file.predecessor
         if before is not None and not self._is_next(file):
             file.state, file.reason = "waiting", "the file that was rotated away is read first"
-            before.caught_up.wait(timeout=LOOK_AGAIN_S)
+            before.caught_up.wait(LOOK_AGAIN_S)
             return False
         if file.may_be_copy and not self._no_copy(file):
             file.state, file.reason = "waiting", MAY_BE_COPY

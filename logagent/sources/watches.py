@@ -77,8 +77,8 @@ class Watches:
         self._on_beside = on_beside
         self._on_rescan = on_rescan
         self._events = events
-        self._names: dict[bytes, dict[bytes, tuple[TailedFile, ...]]] = {}
-        """By directory and name."""
+        self._names: dict[bytes, TailedFile | tuple[TailedFile, ...]] = {}
+        """By real path; nearly always one."""
 
         self._users: dict[bytes, Users] = {}
         self._watcher: Watcher[TailedFile] = Watcher(
@@ -99,30 +99,28 @@ class Watches:
 
     def remember(self, file: TailedFile) -> None:
         """Tell of changes to this file, wherever a link led to it."""
-        directory, name = os.path.split(file.real_path)
-        names = self._names.setdefault(directory, {})
-        files = names.get(name, ())
-        if file not in files:
-            names[name] = (*files, file)
-            self._watcher.forget_writes()
+        others = tuple(known for known in self._at(file.real_path) if known is not file)
+        self._names[file.real_path] = (*others, file) if others else file
+        self._watcher.forget_writes()
+        directory = os.path.dirname(file.real_path)
         state = self._entries.get((file.service, file.log_path))
         if state is not None and (directory, state) not in self._users.get(directory, ()):
             self._cover(state, directory)
 
     def named(self, directory: bytes, name: bytes) -> tuple[TailedFile, ...]:
         """The files that really lie there."""
-        names = self._names.get(directory)
-        return () if names is None else names.get(name, ())
+        return self._at(os.path.join(directory, name))
+
+    def _at(self, real_path: bytes) -> tuple[TailedFile, ...]:
+        files = self._names.get(real_path, ())
+        return files if isinstance(files, tuple) else (files,)
 
     def forget(self, file: TailedFile) -> None:
         """Tell no more of this file."""
-        directory, name = os.path.split(file.real_path)
-        names = self._names.get(directory, {})
-        files = tuple(known for known in names.pop(name, ()) if known is not file)
-        if files:
-            names[name] = files
-        elif not names:
-            self._names.pop(directory, None)
+        others = tuple(known for known in self._at(file.real_path) if known is not file)
+        self._names.pop(file.real_path, None)
+        if others:
+            self._names[file.real_path] = others
         self._watcher.forget_writes()
 
     def cover(self, state: EntryFiles, directories: Collection[bytes]) -> Generator[None, None, bool]:

@@ -177,6 +177,9 @@ class PositionBook:
             return
         now_s = self._wall()
         last = self._marked.get(file_id)
+        begins = last is None and not (before and before.offset)
+        if begins and not mark_due(position.offset, 0):
+            return  # of the many files with a few bytes nothing is kept
         offset, time_s = (0 if before is None else before.offset, now_s) if last is None else last
         if offset > position.offset:
             offset = 0  # it was emptied since

@@ -87,13 +87,29 @@ def test_tails_are_sparse_and_the_one_at_the_position_stays() -> None:
     for number in range(1, 2001):
         tails.add(number * 1000, b"%032d" % number, acked_offset=0)
 
-    assert tails.newest == tails._known[-1] == (2_000_000, b"%032d" % 2000)
+    assert tails.newest == (2_000_000, b"%032d" % 2000)
     assert tails.at(0) == b""
-    assert len(tails._known) < 2_000_000 // 16_000 + 3
+    assert len(tails._older or ()) < 2_000_000 // 16_000 + 3
     tails.add(2_001_000, b"x" * 32, acked_offset=1_990_000)
-    assert len(tails._known) <= 3
+    assert len(tails._older or ()) <= 2
     tails.back_to(1_995_000)
     assert tails.newest[0] <= 1_995_000
+
+
+def test_of_a_file_that_is_done_only_the_newest_tail_is_kept() -> None:
+    tails = Tails(0, b"")
+    tails.add(100, b"a" * 32, acked_offset=0)
+    tails.add(200, b"b" * 32, acked_offset=0)
+    tails.settle(100)
+    assert tails.at(0) == b""  # what is behind 100 may be read again
+
+    tails.settle(200)
+
+    assert tails._older is None
+    assert tails.at(200) == b"b" * 32
+    tails.add(300, b"c" * 32, acked_offset=200)
+    tails.back_to(200)
+    assert tails.newest == (200, b"b" * 32)
 
 
 # -- while the agent runs -----------------------------------------------------------------------------------------
