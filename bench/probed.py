@@ -19,17 +19,18 @@ TIMER_S = 0.01
 _NS_PER_S = 1_000_000_000
 
 
-def _waited_s() -> float:
+def _waited_s(schedstat: int) -> float:
     """How long this thread was ready to run, and did not."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / _NS_PER_S
+    return int(os.pread(schedstat, 128, 0).split()[1]) / _NS_PER_S
 
 
 def _probe(late_ms: "array[float]") -> None:
+    schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
     while True:
-        waited_s, begun_s = _waited_s(), monotonic()
+        waited_s, begun_s = _waited_s(schedstat), monotonic()
         gevent.sleep(TIMER_S)
         late_s = monotonic() - begun_s - TIMER_S
-        late_ms.extend((late_s * 1000, max(0.0, late_s - (_waited_s() - waited_s)) * 1000))
+        late_ms.extend((late_s * 1000, max(0.0, late_s - (_waited_s(schedstat) - waited_s)) * 1000))
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ import gevent
 from logagent import clock
 from logagent.config.services import Entry
 from logagent.config.settings import Settings
-from logagent.control.connect import Cluster
 from logagent.control.heartbeat import Heartbeat
 from logagent.control.keeping import Keeping
 from logagent.control.keys import Keys
@@ -46,6 +45,9 @@ class EtcdLink:
         spawner: Spawner,
         events: Events,
     ) -> None:
+        # Whoever has no Etcd does without 3 MB of HTTP clients.
+        from logagent.control.connect import Cluster  # noqa: PLC0415 - see above
+
         members = Cluster(settings, host_id, spawner).members()
         keys = Keys(settings.etcd_watch_key, host_id)
         self._spawner = spawner

@@ -46,9 +46,10 @@ def rss_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def max_files() -> int:
-    """How many log files may be open at once."""
-    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+def max_files(wanted: int) -> int:
+    """How many log files may be open at once; `wanted` 0: as many as possible."""
+    possible = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+    return min(wanted or possible, possible)
 
 
 def raise_descriptor_limit() -> None:

@@ -283,6 +283,22 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key(
         "files",
+        "max_open",
+        values.whole(0, 1_000_000),
+        "So many files are open at once, the others are read in turn; 0 for what LimitNOFILE leaves.",
+        default="0",
+        reloadable=True,
+    ),
+    Key(
+        "files",
+        "poll",
+        values.directories(bare_names=False),
+        "Below these directories files are looked at every second, because changes there are not told: others write"
+        " there. For NFS, CIFS, FUSE and the like the agent sees so itself.",
+        default="",
+    ),
+    Key(
+        "files",
         "forget_after_days",
         values.decimal(0, 3650, "days"),
         "How long the position of a file that is gone is remembered, should the file come back.",

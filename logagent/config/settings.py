@@ -79,6 +79,8 @@ class FilesSettings:
     oversize: Literal["cut", "split", "dead_letter"]
     allowed_paths: tuple[str, ...]
     denied_paths: tuple[str, ...]
+    max_open: int
+    poll: tuple[str, ...]
     forget_after_days: float
 
 

@@ -31,6 +31,15 @@ class FileEvents(FactTeller):
     @fact(
         "files",
         WARNING,
+        "Service %(service)s: %(log_path)s names files beyond the %(max_open)s that may be open (max_open,"
+        " LimitNOFILE). They are read in turn: one that is read to its end is closed until it changes.",
+        subject=("service", "log_path"),
+    )
+    def files_in_turn(self, *, service: str, log_path: bytes | str, max_open: int) -> Extra: ...
+
+    @fact(
+        "files",
+        WARNING,
         "Service %(service)s: nothing at %(log_path)s yet. It is read as soon as it appears.",
         subject=("service", "log_path"),
     )

@@ -24,6 +24,7 @@ from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
 from logagent.sources.off_time import OffTime
 from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.parking import Parking
 from logagent.sources.progress import Progress
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.scanner import Scanner
@@ -46,6 +47,9 @@ class CollectorSettings:
     max_files: int = 1_000_000
     copy_wait_s: float = 60.0
     deleted: Bounds = DEFAULT_BOUNDS
+    polled: tuple[str, ...] = ()
+    """Directories below which nobody tells of changes."""
+
     scratch: Path | None = None
     """A directory with room for what has to be unpacked; None: that of temporary files."""
 
@@ -91,19 +95,14 @@ class Collector:
             scan=lambda state: self._scanner.scan(state),
             check=lambda state: self._scanner.check(state),
             look=self._look,
+            look_at=feeder.look,
             spawner=spawner,
             events=events,
             clock=clock,
         )
-        self._watches = self._shelf.watches = Watches(
-            self.entries,
-            on_modified=self._written,
-            on_path=self._told,
-            on_beside=lambda state, path: self._missed.came_up(state, path),
-            on_rescan=self._sweeper.rescan_soon,
-            on_overflow=self._sweeper.overflow,
-            original_names=original_names,
-            events=events,
+        self._watches = self._shelf.watches = self._build_watches()
+        self._parking = Parking(
+            self._shelf, lambda: self.settings.max_files, self._sweeper.rescan_soon, events, clock
         )
         self._missed = Missed(self._shelf, lambda: self.settings.refusal, clock)
         self.deleted = DeletedFiles(self._shelf, lambda: self.settings.deleted, events, clock)
@@ -113,6 +112,19 @@ class Collector:
         self._no_copy = copies.may_read
         self.truncated = Emptied(self._shelf, copies, self._missed, events, clock).happened
         self._greenlets: list[gevent.Greenlet] = []
+
+    def _build_watches(self) -> Watches:
+        return Watches(
+            self.entries,
+            on_modified=self._written,
+            on_path=self._told,
+            on_beside=lambda state, path: self._missed.came_up(state, path),
+            on_rescan=self._sweeper.rescan_soon,
+            on_overflow=self._sweeper.overflow,
+            original_names=original_names,
+            is_polled=self._is_polled,
+            events=self._events,
+        )
 
     def _build_scanner(self) -> Scanner:
         off_time = OffTime(
@@ -149,6 +161,10 @@ class Collector:
         self._feeder.look(self.files.values())
         self.deleted.look()
         self._progress.look()
+
+    def _is_polled(self, directory: bytes) -> bool:
+        path = os.fsdecode(directory)
+        return any(path == one or path.startswith(one.rstrip("/") + "/") for one in self.settings.polled)
 
     def reasons(self) -> list[str]:
         """What is wrong with files as a whole, a sentence each."""
@@ -248,6 +264,7 @@ class Collector:
                 return
         if key is None:
             state.refused.pop(path, None)
+            self._parking.left(state, path)
             return
         known = self.files.get((service, key))
         if known is not None:
@@ -281,9 +298,11 @@ class Collector:
         )
         self._feeder.wake(file)
 
-    def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None) -> None:
-        """A file that was not known lies at a path that is named."""
-        if ignored.still(state, path):
+    def _open(self, state: EntryFiles, path: bytes, held: TailedFile | None, *, again: bool = False) -> None:
+        """A file that was not known lies at a path that is named; `again`: whether there is room or not."""
+        if ignored.still(state, path) or self._parking.still(state, path):
+            return
+        if not (again or self._parking.make_room(state)):
             return
         try:
             opened = open_log(path, self.settings.refusal)
@@ -293,12 +312,11 @@ class Collector:
             self._refuse(state, path, str(error), compressed=isinstance(error, FileCompressed))
             return
         service = state.entry.service
-        full = len(self.files) >= self.settings.max_files
-        if full:
-            self._refuse(state, path, "more files than this process may open (LimitNOFILE) are being read")
-        if full or (service, opened.key) in self.files:
+        if (service, opened.key) in self.files:
             os.close(opened.descriptor)
             return
+        for original in self._parking.may_be_copied(state, path):
+            self._open(state, original, None, again=True)
         if held is not None:
             self._leave(held)
         file = self._begin(state, path, opened)

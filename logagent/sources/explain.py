@@ -27,11 +27,16 @@ class Running(Protocol):
 
     entry: Entry
     refused: dict[bytes, str]
+    waiting: bool
     files: dict[TailedFile, None]
 
     @property
     def ignored(self) -> Collection[bytes]:
         """Paths of files that were too old when they were first seen."""
+
+    @property
+    def parked(self) -> Collection[bytes]:
+        """Paths of files that were closed to make room for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +122,9 @@ class _Answer:
         excluded = why_excluded(self.entry, self.place.path)
         if excluded:
             return "excluded", excluded
-        if self._state is not None and self.place.path in self._state.ignored:
-            limit_s = self.entry.ignore_older_s or 0
-            return "ignored", f"it was not written to for {limit_s:g} s when it was found (ignore_older_s)"
+        aside = self._set_aside()
+        if aside is not None:
+            return aside
         refused = self._refused() or self.place.problem
         if refused:
             return "refused" if self.place.problem != "nothing is there" else "waits", refused
@@ -132,6 +137,18 @@ class _Answer:
     @property
     def _state(self) -> Running | None:
         return None if self.states is None else self.states.get(self.entry.id)
+
+    def _set_aside(self) -> tuple[str, str] | None:
+        """The running agent knows the file and keeps it closed."""
+        if self._state is not None and self.place.path in self._state.ignored:
+            limit_s = self.entry.ignore_older_s or 0
+            return "ignored", f"it was not written to for {limit_s:g} s when it was found (ignore_older_s)"
+        if self._state is not None and self.place.path in self._state.parked:
+            return (
+                "parked",
+                "it was read to its end and closed, to make room for others (max_open), until it changes",
+            )
+        return None
 
     def _refused(self) -> str:
         return "" if self._state is None else self._state.refused.get(self.place.path, "")
@@ -151,6 +168,8 @@ class _Answer:
                     if log_path != self.entry.log_path:
                         return "read", f"another entry of the service reads it: {log_path}"
                     return "read", f"it is read under its other name {shown(file.path)}"
+        if self._state is not None and self._state.waiting:
+            return "waits", "more files than may be open are read (max_open); they are read in turn"
         return "not read", "it was not found yet; the next sweep looks for it"
 
     def _files(self, entry_id: tuple[str, str]) -> list[TailedFile]:

@@ -16,10 +16,10 @@ from logagent.spawn import Spawner
 ROUND_S = 0.005
 """Pause between rounds: what a busy writer appends within it is read at once, and costs one read."""
 
-READS_PER_S = 5_000
+READS_PER_S = 2_500
 """So many small reads a second are enough: the more files are written all the time, the more each one gathers."""
 
-MAX_GATHER_S = 0.2
+MAX_GATHER_S = 0.4
 """But no file gathers for longer than this."""
 
 LOOK_SLICE = 200

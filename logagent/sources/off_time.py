@@ -64,8 +64,12 @@ class OffTime:
         In steps: after any of them it may be given up.
         """
         found: list[Found] = []
+        files = self._shelf.files.values() if state.scanned else ()
+        read = {(file.service, file.identity) for file in files}
         try:
             for file_id in (yield from places.positions(state.entry.id)):
+                if file_id in read:
+                    continue  # wherever it is
                 position = self._shelf.book.find(*file_id)
                 one = None if position is None else (yield from self._where(position, places))
                 if one is not None:

@@ -108,10 +108,11 @@ class Scanner:
 
     def _steps(self, state: EntryFiles, places: Places) -> Iterator[None]:
         yield
-        state.rescan_planned, state.settled = False, None
+        state.rescan_planned, state.settled, state.waiting = False, None, False
         self._shelf.count_found(state)
         found = yield from self._look(state)
-        if not state.scanned:
+        if not state.scanned or state.lost:
+            state.lost = False
             yield from self._off_time.find(state, found.named, places)
         self._tell(state, found)
         for path in found.paths:
@@ -121,6 +122,9 @@ class Scanner:
             if file.left_path_s is None and file.path not in found.named:
                 self._check(state, file.path)
                 yield
+        for path in [path for path in state.parked if path not in found.named]:
+            self._check(state, path)
+            yield
         state.scanned = True
         self._shelf.count_found(state)
         if found.settled and all(self._is_read(state, path) for path in found.paths):

@@ -41,8 +41,14 @@ class SlowDisks:
         """Whether no device is under suspicion."""
         return now_s >= self._calm_from_s
 
-    def suspect(self, device: int, begun_s: float) -> None:
-        """A read that began then took long."""
+    def sleeps(self, now_s: float) -> int:
+        """How often the thread went to sleep by itself, to be compared later; asked only if it matters."""
+        return 0 if self.calm(now_s) else self._switches()
+
+    def late(self, device: int, begun_s: float, *, slept: bool) -> None:
+        """A read that began then took long; `slept`: the thread went to sleep by itself meanwhile."""
+        if slept and self._suspect_until_s.get(device, 0.0) > begun_s:
+            self._slow_until_s[device] = begun_s + SLOW_FOR_S
         self._suspect_until_s[device] = begun_s + SUSPECT_S
         self._calm_from_s = max(self._calm_from_s, begun_s + SUSPECT_S)
 
@@ -53,7 +59,5 @@ class SlowDisks:
         switches = self._switches() if suspect else 0
         data = read(*args)
         if self._clock() - begun_s > SLOW_READ_S:
-            if suspect and self._switches() > switches:
-                self._slow_until_s[device] = begun_s + SLOW_FOR_S
-            self.suspect(device, begun_s)
+            self.late(device, begun_s, slept=suspect and self._switches() > switches)
         return data

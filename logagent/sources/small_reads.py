@@ -52,21 +52,18 @@ class SmallReads:
         self._sums: dict[str, _Sums] = {}
         """Of services that nothing limits."""
 
-        self._watched = False
-        """Some disk is under suspicion: each read is timed. Else the turn's own look at the clock will do."""
-
     def turn(self, queue: deque[TailedFile], until_s: float) -> TailedFile | None:
         """Read the files of the queue; stops when it is empty, when the time is over, and at a file for the tailer."""
         now_s = self._clock()
-        self._watched = not self._disks.calm(now_s)
+        sleeps = self._disks.sleeps(now_s)
         try:
             while queue and now_s < until_s:
                 file = queue.popleft()
                 if not (_usual(file) and self._may(file) and self._read(file, now_s)):
                     return file
                 begun_s, now_s = now_s, self._clock()
-                if now_s - begun_s > SLOW_READ_S and not self._watched:
-                    self._disks.suspect(file.key.device, begun_s)
+                if now_s - begun_s > SLOW_READ_S:
+                    self._disks.late(file.key.device, begun_s, slept=self._disks.sleeps(begun_s) > sleeps)
             return None
         finally:
             self._tell()
@@ -83,7 +80,7 @@ class SmallReads:
         if offset != file.read_offset or len(tail) != TAIL_BYTES or self._disks.is_slow(file.key.device):
             return False
         try:
-            data = self._pread(file, PAGE_BYTES, offset - TAIL_BYTES)
+            data = os.pread(file.descriptor, PAGE_BYTES, offset - TAIL_BYTES)
             if not data.startswith(tail) or len(data) == PAGE_BYTES:
                 return False
             values = whole_lines(data, TAIL_BYTES)
@@ -109,11 +106,6 @@ class SmallReads:
             file.caught_up.set()
         file.state, file.reason = "idle", ""
         return True
-
-    def _pread(self, file: TailedFile, count: int, offset: int) -> bytes:
-        if self._watched:
-            return self._disks.timed(file.key.device, os.pread, file.descriptor, count, offset)
-        return os.pread(file.descriptor, count, offset)
 
     def _tell(self) -> None:
         for service, sums in self._sums.items():

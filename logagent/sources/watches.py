@@ -40,6 +40,16 @@ class EntryFiles:
     ignored: dict[bytes, Ignored] = field(default_factory=dict)
     """Files that are too old to be read, as they were when they were first seen."""
 
+    parked: dict[bytes, Ignored] = field(default_factory=dict)
+    """Files that were read to their end and closed, to make room for others, as they were then."""
+
+    waiting: bool = False
+    """In the last scan there was no room for some files."""
+
+    in_turn_told: bool = False
+    lost: bool = False
+    """A parked file is not at its path any more."""
+
     directories: set[bytes] = field(default_factory=set)
     files: dict[TailedFile, None] = field(default_factory=dict)
 
@@ -55,7 +65,7 @@ class Watches:
     `on_modified(file)`: it was written. `on_path(entry, path)`: a path that the entry names, or what it leads to, came,
     went or changed. `on_beside(entry, path)`: a name came or went that is made of the
     name of one of its files (`original_names` tells which these may be). `on_rescan(entry)`: directories changed.
-    `on_overflow()`: events were lost.
+    `on_overflow()`: events were lost. `is_polled(directory)`: the operator says that nobody tells of changes there.
     """
 
     def __init__(
@@ -68,9 +78,11 @@ class Watches:
         on_rescan: Callable[[EntryFiles], None],
         on_overflow: Callable[[], None],
         original_names: Callable[[bytes], Iterable[bytes]],
+        is_polled: Callable[[bytes], bool],
         events: Events,
     ) -> None:
         self._original_names = original_names
+        self._is_polled = is_polled
         self._entries = entries
         self._on_modified = on_modified
         self._on_path = on_path
@@ -146,6 +158,7 @@ class Watches:
                 state.polled = True
                 self._events.inotify_failed(path=real, error=str(error))
             return False
+        state.polled = state.polled or self._is_polled(real) or self._is_polled(directory)
         kind = "" if state.polled else file_systems.remote_kind(real)
         if kind:
             state.polled = True
@@ -172,8 +185,9 @@ class Watches:
                 self._on_modified(file)
             return files
         for spelled, state in list(self._users.get(directory, ())):
-            if state.ignored and os.path.join(spelled, name) in state.ignored:
-                self._on_path(state, os.path.join(spelled, name))
+            path = os.path.join(spelled, name) if state.ignored or state.parked else b""
+            if path in state.ignored or path in state.parked:
+                self._on_path(state, path)
         return None
 
     def _entry_changed(self, directory: bytes, name: bytes, moved: bool) -> None:

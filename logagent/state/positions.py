@@ -23,7 +23,16 @@ __all__ = ["Mark", "Position", "PositionBook", "Positioned"]
 SAVE_EVERY_S = 0.5
 """So that with the time of writing a position is on disk within a second."""
 
+SAVED_WITHIN_S = 0.9
+BRIEF_S = 0.005
+"""A save of so many rows that it takes longer is made less often, as far as the second leaves room for it."""
+
 AGAIN = Backoff(first_s=1.0, limit_s=10.0)
+
+
+def pause_s(took_s: float) -> float:
+    """How long to wait for more before the next save, when the last one took so long."""
+    return SAVE_EVERY_S if took_s < BRIEF_S else max(SAVE_EVERY_S, SAVED_WITHIN_S - 2 * took_s)
 
 
 class Positioned(Protocol):
@@ -70,6 +79,7 @@ class PositionBook:
         """Where and when a file got its last mark; those that moved since the start."""
 
         self._wake = Event()
+        self._took_s = 0.0
         self.saving = BoundedSemaphore(1)
         self._incomplete = incomplete
         self.failure = failure
@@ -154,7 +164,7 @@ class PositionBook:
         failures = 0
         while True:
             self._wake.wait()
-            gevent.sleep(SAVE_EVERY_S if not failures else AGAIN.delay_s(failures - 1))
+            gevent.sleep(pause_s(self._took_s) if not failures else AGAIN.delay_s(failures - 1))
             failures = 0 if self.save() else failures + 1
 
     def save(self) -> bool:
@@ -209,7 +219,8 @@ class PositionBook:
         if self.failure:
             self.failure = ""
             self._events.positions_back()
-        self._events.positions_saved(rows=len(changes.positions), seconds=time.monotonic() - begun_s)
+        self._took_s = time.monotonic() - begun_s
+        self._events.positions_saved(rows=len(changes.positions), seconds=self._took_s)
         return True
 
     def _write_all_of(self, changes: Changes) -> None:

@@ -29,6 +29,7 @@ def test_after_kills_at_any_moment_no_line_is_lost_and_few_are_doubled(
     topic: str,
     tmp_path: Path,
 ) -> None:
+    """Case 74."""
     moments = random.Random(SEED)
     shipper = agent(
         kafka_addr=kafka_39.address,

@@ -55,7 +55,7 @@ class Files(RuleBasedStateMachine):
 
 @pytest.mark.timeout(120)
 def test_whatever_happens_to_files_their_lines_arrive() -> None:
-    """Cases 40-50, 60-67, 82-86 and 138, thousands of steps."""
+    """Cases 40-50, 60-67, 70, 82-86 and 138, thousands of steps."""
     Files.TestCase.settings = settings(
         max_examples=40,
         stateful_step_count=STEPS,

@@ -40,6 +40,7 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "file_refused": ({**FILE, "reason": "it is a FIFO"}, "it is a FIFO"),
     "file_found_too": ({**FILE, "offset": 0, "size": 9}, "from byte 0 of 9"),
     "files_found": ({"service": "web", "log_path": "/l/*", "files": 9900}, "Reading 9900 more files of /l/*"),
+    "files_in_turn": ({"service": "web", "log_path": "/l/*", "max_open": 9}, "files beyond the 9 that may be open"),
     "file_readable_again": (FILE, "can be read again. It took 0 s."),
     "file_rotated": ({**FILE, "unread_bytes": 5}, "5 unread bytes"),
     "file_copied": ({**FILE, "copy": b"/l/a.log.1", "unread_bytes": 7}, "copied to /l/a.log.1 before it was emptied"),

@@ -60,7 +60,7 @@ SHAPES_NOTHING = {
     "multiline_timeout_s", "send_bytes_per_s", "time_format",
     "linger_ms", "batch_bytes", "partitioner", "delivery", "acks", "driver", "dead_letter_full", "intent_give_up_s",
     "rescan_s", "rotate_wait_s", "copy_wait_s", "allowed_paths", "denied_paths", "forget_after_days",
-    "hold_deleted_bytes", "hold_deleted_min_free",
+    "hold_deleted_bytes", "hold_deleted_min_free", "max_open", "poll",
 }  # fmt: skip
 
 

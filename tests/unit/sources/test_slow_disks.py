@@ -62,3 +62,12 @@ def test_a_slow_disk_gets_another_chance(disk: Disk) -> None:
     assert disk.read(0.2, asleep=True)
     disk.now_s += SLOW_FOR_S
     assert not disk.disks.is_slow(7)
+
+
+def test_a_late_read_proves_a_slow_disk_only_under_suspicion_and_if_the_thread_slept(disk: Disk) -> None:
+    disk.disks.late(7, disk.now_s, slept=True)
+    assert not disk.disks.is_slow(7)
+    disk.disks.late(7, disk.now_s, slept=False)
+    assert not disk.disks.is_slow(7)
+    disk.disks.late(7, disk.now_s, slept=True)
+    assert disk.disks.is_slow(7)

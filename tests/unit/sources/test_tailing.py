@@ -4,7 +4,6 @@
 import gc
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -30,6 +29,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def test_lines_of_a_file_that_is_there_are_delivered(bench: Bench, tmp_path: Path) -> None:
+    """Case 1."""
     log = tmp_path / "a.log"
     append(log, b"one\ntwo\n")
 
@@ -328,6 +328,7 @@ def test_a_renamed_file_is_not_let_go_before_it_is_acknowledged(bench: Bench, tm
 
 
 def test_the_last_line_of_a_renamed_file_needs_no_newline(bench: Bench, tmp_path: Path) -> None:
+    """Case 145."""
     log = tmp_path / "a.log"
     append(log, b"one\nlast")
     bench.read(log)
@@ -461,6 +462,7 @@ def test_a_rename_within_the_glob_that_a_sweep_sees_first_blocks_nobody(bench: B
 
 
 def test_a_file_deleted_and_created_anew_is_two_files(bench: Bench, tmp_path: Path) -> None:
+    """Case 53."""
     log = tmp_path / "a.log"
     append(log, b"one\nend of the old one\n")
     bench.read(log)
@@ -543,6 +545,7 @@ def test_a_truncated_file_is_read_from_its_beginning(bench: Bench, tmp_path: Pat
 def test_late_acknowledgements_of_truncated_bytes_do_not_move_the_new_position(
     bench: Bench, tmp_path: Path
 ) -> None:
+    """Case 68."""
     log = tmp_path / "a.log"
     append(log, b"one\ntwo\n")
     bench.outlet.holding = True
@@ -845,6 +848,7 @@ def test_a_thousand_starts_and_stops_leave_no_descriptor_and_no_greenlet(
 def test_after_a_restart_reading_resumes_at_the_acknowledged_position(
     make_bench: MakeBench, tmp_path: Path
 ) -> None:
+    """Cases 71 and 72: what was written while the agent was off, and what was sent and not acknowledged."""
     log = tmp_path / "a.log"
     before = make_bench()
     before.outlet.holding = True
@@ -1094,6 +1098,7 @@ def test_start_at_end_skips_what_is_there_and_takes_what_comes(make_bench: MakeB
 def test_start_at_end_reads_files_that_appear_later_from_their_beginning(
     make_bench: MakeBench, tmp_path: Path
 ) -> None:
+    """Case 3."""
     bench = make_bench(start_at="end")
     append(tmp_path / "a.log", b"before\n")
     bench.read(tmp_path / "*.log")
@@ -1119,6 +1124,7 @@ def test_start_at_end_of_an_entry_beats_that_of_all_files(bench: Bench, tmp_path
 def test_start_at_end_skips_nothing_of_an_entry_that_was_read_before(
     make_bench: MakeBench, tmp_path: Path
 ) -> None:
+    """Case 5."""
     append(tmp_path / "a.log", b"before\n")
     first = make_bench(start_at="end")
     first.read(tmp_path / "*.log")
@@ -1332,14 +1338,3 @@ def test_a_file_whose_name_looks_like_a_glob_is_read(bench: Bench, tmp_path: Pat
     append(tmp_path / "x[1].log", b"one\n")
     bench.read(tmp_path / "x[1].log")
     bench.until_lines(b"one")
-
-
-def test_only_so_many_files_are_read_as_may_be_open(make_bench: MakeBench, tmp_path: Path) -> None:
-    bench = make_bench()
-    bench.collector.settings = replace(bench.collector.settings, max_files=2)
-    for number in range(3):
-        append(tmp_path / f"{number}.log", b"line\n")
-    bench.read(tmp_path / "*.log")
-
-    until(lambda: len(bench.outlet.lines()) == 2)
-    assert "LimitNOFILE" in bench.told.of("file_refused")[0]["reason"]

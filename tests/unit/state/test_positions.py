@@ -324,3 +324,12 @@ def test_there_is_no_mark_where_nobody_could_look() -> None:
     book.all()
 
     assert book.marks_of("web", "inode:1:2") == []
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.004, 0.01, 0.1, 0.2, 5.0])
+def test_saves_that_take_longer_come_less_often_but_within_a_second(took_s: float) -> None:
+    pause_s = positions_module.pause_s(took_s)
+
+    assert pause_s >= 0.5
+    assert pause_s == 0.5 or pause_s + took_s < 1
+    assert (pause_s > 0.6) == (0.005 <= took_s < 0.15)
