@@ -19,6 +19,9 @@ Read = Callable[[int, int], bytes]
 ZERO_BLOCKS = 16
 """Blocks of zeros that are skipped in one turn."""
 
+ODD_PART = 8
+"""Of a read, for lines that are not just split."""
+
 LONGEST_MARK_BYTES = 4
 """A byte order mark is looked at as a whole. One read (`reader.READ_BYTES`) must bring more than this."""
 
@@ -52,6 +55,16 @@ class LineReader:
             return read_offset
         offset = scanned_offset if self.zeros_offset is None else self.zeros_offset
         return offset - offset % (1 if self._form is None else self._form.encoding.unit_bytes)
+
+    def most_bytes(self, scanned_bytes: int) -> int:
+        """How much to read at once where so much of it was looked at already, in vain.
+
+        Where more is done per line than to split them, it is less: a read of short lines would hold up everybody. An
+        open event may be longer than one read; twice as much each time, so that it is not looked at too often.
+        """
+        if self.start is None and self.encoding == "utf-8":
+            return reader.READ_BYTES
+        return scanned_bytes + min(reader.READ_BYTES, max(reader.READ_BYTES // ODD_PART, scanned_bytes))
 
     def look_again(self, scanned_offset: int) -> int:
         """The file was written to: zeros at its end are looked at again. Returns up to where it is looked at still."""

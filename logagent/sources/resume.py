@@ -4,6 +4,7 @@
 import os
 
 from logagent.sources import encodings, rotation
+from logagent.sources.encodings import Encoding
 from logagent.sources.handles import BOOT_ID
 from logagent.sources.identity import (
     HANDLE_KIND,
@@ -16,9 +17,13 @@ from logagent.sources.identity import (
 )
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import Known
+from logagent.spawn import in_thread
 from logagent.state.positions import Mark, Position, PositionBook
 
 TAIL_BACKWARD_BYTES = 64 * 1024
+
+NEAR_BYTES = 1024 * 1024
+"""So much of the end of a file is looked at without more ado."""
 
 
 class Stored:
@@ -70,13 +75,24 @@ def tail_at(descriptor: int, offset: int) -> bytes:
 
 
 def last_line_end(opened: Opened, encoding: str, size_bytes: int) -> int:
-    """Where the last whole line of the first `size_bytes` ends; a line that is there in part is read as a whole."""
+    """Where the last whole line of the first `size_bytes` ends; a line that is there in part is read as a whole.
+
+    A line that is longer than all lines should be is looked through in a thread: other greenlets may run.
+    """
     read = encodings.of(encoding, os.pread(opened.descriptor, encodings.MARK_BYTES, 0))
-    end = size_bytes
-    while end > 0:
+    near = max(0, size_bytes - NEAR_BYTES)
+    found = _line_end_between(near, size_bytes, size_bytes, opened.descriptor, read)
+    if found or not near:
+        return found
+    return in_thread(_line_end_between, 0, near, size_bytes, opened.descriptor, read)
+
+
+def _line_end_between(lowest: int, end: int, size_bytes: int, descriptor: int, read: Encoding) -> int:
+    """The last end of a line that begins its newline between the two; 0 if there is none."""
+    while end > lowest:
         # Two bytes more than are looked at next: a newline may take two.
-        begin = max(0, end - TAIL_BACKWARD_BYTES)
-        data = os.pread(opened.descriptor, min(size_bytes, end + 2) - begin, begin)
+        begin = max(lowest, end - TAIL_BACKWARD_BYTES)
+        data = os.pread(descriptor, min(size_bytes, end + 2) - begin, begin)
         line_end = read.last_line_end(data, begin)
         if line_end:
             return begin + line_end

@@ -396,5 +396,4 @@ def _read_bytes(file: TailedFile, offset: int) -> int:
         return reader.READ_BYTES
     scanned_bytes = file.scanned_offset - offset
     more_bytes = max(MIN_READ_BYTES, _max_lines(file) * file.line_bytes * 5 // 4)
-    # An open event may be longer than one read.
-    return min(reader.READ_BYTES + (scanned_bytes if file.lines.start else 0), scanned_bytes + more_bytes)
+    return min(file.lines.most_bytes(scanned_bytes), scanned_bytes + more_bytes)

@@ -673,6 +673,7 @@ def test_a_link_that_is_pointed_elsewhere_is_a_rotation(bench: Bench, tmp_path: 
 
 
 def test_two_services_read_one_file_each_for_itself(bench: Bench, tmp_path: Path) -> None:
+    """Case 15."""
     log = tmp_path / "a.log"
     append(log, b"one\n")
 
