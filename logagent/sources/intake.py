@@ -78,7 +78,7 @@ class Intake:
         if known is Known.SAME:
             return self.go_on(position, opened)
         if known is Known.SHRUNK:
-            beginning = self._after_crash(state.entry, position, opened)
+            beginning = self.after_crash(state.entry, position, opened)
             if beginning.offset:
                 return beginning
         self._book.forget_marks(service, position.identity)
@@ -90,7 +90,7 @@ class Intake:
         )
         return Beginning(0, b"", position.path, position)
 
-    def _after_crash(self, entry: Entry, position: Position, opened: Opened) -> Beginning:
+    def after_crash(self, entry: Entry, position: Position, opened: Opened) -> Beginning:
         """The machine went down and the file lost what had been written last. Lets other greenlets run."""
         marks = self._book.marks_of(position.service, position.identity)
         offset = resume.after_crash(position, opened, marks, entry.encoding)

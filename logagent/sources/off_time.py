@@ -32,6 +32,8 @@ class Found:
     path: bytes
     modified_s: float
     unpacked: bool = False
+    shrunk: bool = False
+    """It lost its end when the machine went down, and was renamed."""
 
 
 class OffTime:
@@ -137,14 +139,17 @@ class OffTime:
         opened = self._open(path)
         if opened is None:
             return None
+        shrunk = False
         if same_identity:
-            fits = self._is(position, opened) is Known.SAME
+            is_ = self._is(position, opened)
+            shrunk = is_ is Known.SHRUNK
+            fits = shrunk or is_ is Known.SAME
         else:
             known = self._shelf.book.find(position.service, opened.identity)
             # One of which nothing was sent was perhaps held back as a copy when the agent ended.
             fits = (known is None or not known.offset) and self._holds(position, opened)
         if fits:
-            return Found(position, opened, path, os.fstat(opened.descriptor).st_mtime)
+            return Found(position, opened, path, os.fstat(opened.descriptor).st_mtime, shrunk=shrunk)
         os.close(opened.descriptor)
         return None
 
@@ -207,14 +212,16 @@ class OffTime:
 
     def _put(self, state: EntryFiles, one: Found, named: bool) -> None:
         position, opened = one.position, one.opened
+        intake, generations = self._shelf.intake, self._shelf.generations
+        beginning = intake.after_crash(state.entry, position, opened) if one.shrunk else None
         known = (position.service, opened.key) in self._shelf.files
-        if known or (opened.size_bytes <= position.offset and not named):
-            if not known:
-                self._shelf.intake.go_on(position, opened)  # nothing of it is left to be read
+        done = opened.size_bytes <= position.offset and not (named or one.shrunk)
+        if not known:
+            beginning = beginning or intake.go_on(position, opened)
+        if beginning is None or done:
             os.close(opened.descriptor)
             return
-        generations = self._shelf.generations
-        file = self._shelf.put(state, one.path, opened, self._shelf.intake.go_on(position, opened))
+        file = self._shelf.put(state, one.path, opened, beginning)
         file.unpacked = one.unpacked
         file.path = position.path  # the next generation of that path comes after it
         file.predecessor = generations.take_before(file)

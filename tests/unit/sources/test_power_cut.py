@@ -117,6 +117,28 @@ def test_a_file_that_lost_its_end_and_grew_past_the_position_again_loses_nothing
     assert after.outlet.lines() == expected
 
 
+@pytest.mark.parametrize("pattern", ["a.log*", "a.log"])
+def test_a_file_that_lost_its_end_and_was_renamed_goes_on_behind_what_is_proved(
+    make_bench: MakeBench, before: tuple[list[Position], Marks], tmp_path: Path, pattern: str
+) -> None:
+    """Case 140: logrotate ran after the boot and before the agent; the file had been written to once more."""
+    log = tmp_path / "a.log"
+    os.truncate(log, int(3.5 * MIB_LINES) * LINE_BYTES)
+    late, new = lines(9000, 9000 + MIB_LINES, b"l"), lines(0, 10, b"n")
+    put(log, late)
+    log.rename(tmp_path / "a.log.1")
+    put(log, new)
+
+    positions, _ = before
+    before = [replace(one, log_path=str(tmp_path / pattern)) for one in positions], before[1]
+    after = start(make_bench, before, tmp_path / pattern)
+
+    expected = [*lines(3 * MIB_LINES, int(3.5 * MIB_LINES)), *late, *new]
+    until(lambda: len(after.outlet.lines()) >= len(expected))
+    settle()
+    assert after.outlet.lines() == expected
+
+
 @pytest.mark.parametrize("disagrees", ["the head", "a mark", "the boot"])
 def test_a_file_with_other_bytes_is_read_from_its_start(
     make_bench: MakeBench, before: tuple[list[Position], Marks], tmp_path: Path, disagrees: str
