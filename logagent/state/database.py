@@ -107,6 +107,9 @@ _NOT_THE_FILES_FAULT = {
 }
 """What SQLite says when the disk or the machine is in the way; anything else speaks against what is in the file."""
 
+CACHE_KIB = 512
+"""For pages; the system has them in its own memory besides."""
+
 COMPACT_PAGES = 256
 """So many free pages (1 MiB) are given back to the file system if they are more than half of the file."""
 
@@ -148,6 +151,7 @@ class Database:
         _check(self._connection, self._path)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if before_migration is not None and 0 < self._number("PRAGMA user_version") < SCHEMA_VERSION:
             back_up(self._path, before_migration)
         with self._transaction():

@@ -21,7 +21,7 @@ from tests.model.record import ACTIONS, PATTERNS
 
 WEIGHTED = [action for action, weight in ACTIONS.items() for _ in range(weight)]
 STEPS = 60
-LIVES = 60
+LIVES = 180
 """So many lives at most until a mutant is caught."""
 
 
