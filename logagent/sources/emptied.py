@@ -111,14 +111,19 @@ class Emptied:
 
     def _go_on_in(self, state: EntryFiles, file: TailedFile, copy: Kin) -> None:
         shelf, held = self._shelf, copy.held
+        at_path = held is not None and shelf.generations.is_current(held)
         opened = copy.opened if held is None else shelf.take(held)
         shelf.book.move((file.service, file.identity), (file.service, opened.identity))
         shelf.generations.drop(file)
         file.live_on(opened)
         file.left_path_s = self._clock()
         if held is not None:
-            file.path, file.left_path_s = held.path, None
-            shelf.generations.arrive(file)
+            file.path = held.path
+            if at_path:
+                file.left_path_s = None
+                shelf.generations.arrive(file)
+            if file.predecessor is held:
+                file.predecessor = held.predecessor
             for other in state.files:
                 if other.predecessor is held:
                     other.predecessor = file
@@ -132,6 +137,7 @@ class Emptied:
         shelf.feeder.wake(file)
 
     def _retire(self, file: TailedFile, lost_bytes: int) -> None:
+        self._shelf.generations.drop(file)
         file.retired = True  # late acknowledgements of the old bytes must not move the new position
         self._shelf.book.forget_marks(file.service, file.identity)
         if lost_bytes:

@@ -10,6 +10,8 @@ class Generations:
     def __init__(self) -> None:
         self._now: dict[tuple[str, bytes], TailedFile] = {}
         self._before: dict[tuple[str, bytes], TailedFile] = {}
+        self._all: dict[tuple[str, bytes], dict[TailedFile, None]] = {}
+        self._places: dict[TailedFile, set[tuple[str, bytes]]] = {}
 
     def at(self, service: str, path: bytes) -> TailedFile | None:
         """The file that is read for a path."""
@@ -22,12 +24,14 @@ class Generations:
     def arrive(self, file: TailedFile) -> None:
         """The file is at its path now."""
         self._now[file.service, file.path] = file
+        self._remember(file)
 
     def leave(self, file: TailedFile) -> None:
         """The file is not at its path any more; the next one there comes after it."""
         if self.is_current(file):
             del self._now[file.service, file.path]
         self._before[file.service, file.path] = file
+        self._remember(file)
 
     def take_before(self, file: TailedFile) -> TailedFile | None:
         """The file that was at the path of this one and is not let go yet."""
@@ -38,14 +42,21 @@ class Generations:
         """The file that left a path last."""
         return self._before.get((service, path))
 
-    def last_two(self, service: str, path: bytes) -> list[TailedFile]:
-        """The file that is read for a path, and the one that left it last."""
-        now = self._now.get((service, path))
-        before = self._before.get((service, path)) or (now and now.predecessor)
-        return [file for file in (now, before) if file is not None]
+    def all(self, service: str, path: bytes) -> list[TailedFile]:
+        """The files that are or were at a path and are still open: in a hurry more than two."""
+        return list(self._all.get((service, path), ()))
 
     def drop(self, file: TailedFile) -> None:
-        """The file is closed."""
+        """The file is closed, or it is at none of these paths any more."""
         for known in (self._now, self._before):
             if known.get((file.service, file.path)) is file:
                 del known[file.service, file.path]
+        for place in self._places.pop(file, ()):
+            del self._all[place][file]
+            if not self._all[place]:
+                del self._all[place]
+
+    def _remember(self, file: TailedFile) -> None:
+        place = file.service, file.path
+        self._all.setdefault(place, {})[file] = None
+        self._places.setdefault(file, set()).add(place)

@@ -338,7 +338,7 @@ class Tailer:
 
     def _hand_on(self, file: TailedFile, chunk: Chunk, data: bytes, offset: int) -> None:
         """`data`, read at `offset`, holds the end of the chunk, unless that is the last line or ends with a hole."""
-        file.grow_head()
+        file.grow_head(b"" if offset else data)
         segment = file.render.segment(file, chunk, int(self._wall() * 1000))
         file.advance(chunk.end_offset, data, offset)
         file.last_growth_s = self._clock()
