@@ -217,6 +217,13 @@ class TailedFile:
             return False
         return True
 
+    def waits_for(self, other: "TailedFile") -> bool:
+        """Whether another file comes before this one, or before one that does."""
+        before = self.predecessor
+        while before is not None and before is not other:
+            before = before.predecessor
+        return before is other
+
     def advance(self, end_offset: int, data: bytes, offset: int) -> None:
         """Everything before `end_offset` has been handed on; `data` was read at `offset`."""
         tail = self._tail(end_offset, data, offset)

@@ -215,7 +215,8 @@ class Tailer:
 
     def _step(self, file: TailedFile) -> Step:
         seen_bytes, size_bytes = file.seen_bytes, file.size_bytes()
-        if file.was_emptied(size_bytes, seen_bytes):
+        # What it waits for may be a copy that waits until somebody notices that this one was emptied.
+        if file.was_emptied(size_bytes, seen_bytes) or not (self._is_next(file) or file.intact()):
             raise FileChanged
         if file.beside:
             self._no_copy(file)
@@ -360,8 +361,7 @@ class Tailer:
             self._outlet.put(file.route, segment)
 
     def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
-        # Not interrupted before the thread is done: the descriptor must not be closed, and its number given to another
-        # file, while it is read from.
+        # Not interrupted before the thread is done: nobody else may get the descriptor's number meanwhile.
         data = in_thread(file.read, count, offset, False)
         if data is None:
             raise FileChanged

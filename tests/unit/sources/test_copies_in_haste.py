@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from logagent.sources.missed import Missed
 from logagent.sources.tailed_file import TailedFile
 from tests.unit.sources.test_copies import append, numbered, text
 from tests.unit.sources.twins import Bench, settle
@@ -73,3 +75,27 @@ def test_a_copy_is_known_when_its_original_was_rotated_twice_since(
     bench.skip(100)
     settle()
     assert len(bench.outlet.lines()) == 42
+
+
+def test_a_file_does_not_wait_for_its_own_copy(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy, taken for a missed generation, waits until it is noticed that the file was emptied."""
+    log = tmp_path / "a.log"
+    append(log, text(numbered(0, 5)))
+    bench.read(tmp_path / "a.log*")
+    bench.until_lines(*numbered(0, 5))
+    bench.until_idle()
+    real = Missed.adopt
+
+    def adopt(*args: Any, **more: Any) -> list[TailedFile]:
+        if not (tmp_path / "a.log.2").exists():
+            shutil.copyfile(log, tmp_path / "a.log.2")
+            log.write_bytes(text(numbered(10, 30)))
+        return real(*args, **more)
+
+    monkeypatch.setattr(Missed, "adopt", adopt)
+    log.rename(tmp_path / "a.log.1")
+    append(log, text(numbered(5, 10)))
+
+    bench.until_lines(*numbered(0, 30))
