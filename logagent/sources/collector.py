@@ -148,7 +148,7 @@ class Collector:
     def _build_copies(self) -> Copies:
         return Copies(
             self.entries,
-            at=self._generations.last_two,
+            at=self._generations.all,
             wake=self._feeder.wake,
             was_read=lambda service, identity: self._book.find(service, identity) is not None,
             refusal=lambda: self.settings.refusal,

@@ -53,7 +53,7 @@ class Kin:
 
 
 class Copies:
-    """`at(service, path)` are the files that are, and were last, read for a path, `wake` makes somebody look at a file.
+    """`at(service, path)` are the files that are or were at a path, `wake` makes somebody look at a file.
 
     `was_read(service, identity)`: whether a file that is not open has a position.
     """
@@ -81,8 +81,9 @@ class Copies:
 
     def _near(self, state: EntryFiles, file: TailedFile) -> list[TailedFile]:
         """Files of which this one may be a copy."""
-        directory, name = os.path.split(file.path)
-        paths = [os.path.join(directory, other) for other in original_names(name)]
+        directory = os.path.dirname(file.path)
+        names = {os.path.basename(file.path): None, os.path.basename(file.real_path): None}
+        paths = [os.path.join(directory, other) for name in names for other in original_names(name)]
         near = [one for path in paths for one in self._at(file.service, path)]
         if len(state.files) <= FEW_FILES and file.size_bytes() >= HEAD_BYTES:
             beside = [other for other in state.files if other.left_path_s is None]
@@ -129,8 +130,10 @@ class Copies:
         intact = not emptied and original.intact()
         if same and intact:
             file.alike |= {original}
+        # Nobody empties a file that is not at its path any more.
+        copy_wait_s = self._copy_wait_s() if original.left_path_s is None else 0.0
         return rotation.copy_fate(
-            same=same, original_intact=intact, waited_s=waited_s, copy_wait_s=self._copy_wait_s()
+            same=same, original_intact=intact, waited_s=waited_s, copy_wait_s=copy_wait_s
         )
 
     # -- an emptied file ----------------------------------------------------------------------------------------------

@@ -41,35 +41,35 @@ class Emptied:
         kin = self._copies.kin_of(state, file, shelf.files)
         emptied = Opened(file.descriptor, file.key, file.identity, file.real_path, size_bytes)
         current = generations.is_current(file)
-        last = generations.before(file.service, file.path) is file
+        last_at = generations.comes_last_at(file)
         path, left_path_s = file.path, file.left_path_s
         state.files.pop(file, None)
         shelf.watches.forget(file)
+        waited_for, followers = file.predecessor, [one for one in state.files if one.predecessor is file]
         lives_on = self._live_on(state, file, kin)
         successor = shelf.put(state, path, emptied, Beginning(0, b"", file.label))
+        # It was emptied before it was last written; what lies beside it may be younger, and older than this look.
+        successor.found_at_s = min(successor.found_at_s, os.fstat(emptied.descriptor).st_mtime)
+        for other in followers:
+            other.predecessor = successor
         for other in state.files:
-            if other.predecessor is file:
-                other.predecessor = successor
             if other.originals and file in other.originals:
                 # Of the generation that is gone it is no copy; it may be one of what the file holds now.
                 other.originals = [successor if one is file else one for one in other.originals]
-        self._between(state, file, successor, lives_on)
+        if lives_on and not (waited_for is not None and waited_for.waits_for(file)):
+            waited_for = file
+        self._missed.adopt_before(state, successor, waited_for, file.found_at_s)
+        if not lives_on:
+            # Whoever waits for the old bytes waits for what is left of the file.
+            successor.caught_up = file.caught_up
         successor.beside = True
         if current:
             generations.arrive(successor)
         else:
             successor.left_path_s = left_path_s
-        if last:
-            generations.leave(successor)
+        for last in last_at:
+            generations.comes_before(successor, last)
         shelf.feeder.wake(successor)
-
-    def _between(self, state: EntryFiles, file: TailedFile, successor: TailedFile, lives_on: bool) -> None:
-        """What comes before the successor: the file was perhaps copied and emptied more than once."""
-        before = file if lives_on else file.predecessor
-        self._missed.adopt_before(state, successor, before, file.found_at_s)
-        if not lives_on:
-            # Whoever waits for the old bytes waits for what is left of the file.
-            successor.caught_up = file.caught_up
 
     def _live_on(self, state: EntryFiles, file: TailedFile, kin: list[Kin]) -> bool:
         """The generation goes on in its copy, if there is one; what is lost is counted."""
@@ -111,14 +111,20 @@ class Emptied:
 
     def _go_on_in(self, state: EntryFiles, file: TailedFile, copy: Kin) -> None:
         shelf, held = self._shelf, copy.held
+        at_path = held is not None and shelf.generations.is_current(held)
         opened = copy.opened if held is None else shelf.take(held)
         shelf.book.move((file.service, file.identity), (file.service, opened.identity))
         shelf.generations.drop(file)
         file.live_on(opened)
         file.left_path_s = self._clock()
         if held is not None:
-            file.path, file.left_path_s = held.path, None
-            shelf.generations.arrive(file)
+            file.path = held.path
+            if at_path:
+                file.left_path_s = None
+                shelf.generations.arrive(file)
+            if file.waits_for(held):
+                # Taken for what it holds now, it was put behind what it held before.
+                file.predecessor = held.predecessor
             for other in state.files:
                 if other.predecessor is held:
                     other.predecessor = file
@@ -132,6 +138,7 @@ class Emptied:
         shelf.feeder.wake(file)
 
     def _retire(self, file: TailedFile, lost_bytes: int) -> None:
+        self._shelf.generations.drop(file)
         file.retired = True  # late acknowledgements of the old bytes must not move the new position
         self._shelf.book.forget_marks(file.service, file.identity)
         if lost_bytes:

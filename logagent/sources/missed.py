@@ -71,6 +71,9 @@ class Missed:
                 continue
             file = self._shelf.put(state, sibling, opened, Beginning(0, b"", label))
             file.path, file.left_path_s = path, self._clock()
+            file.may_be_copy = (
+                True  # of a generation that was read, and of which nobody knows yet that it was emptied
+            )
             file.predecessor = self._shelf.generations.take_before(file)
             self._shelf.generations.leave(file)
             self._shelf.feeder.wake(file)

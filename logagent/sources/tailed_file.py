@@ -218,6 +218,13 @@ class TailedFile:
             return False
         return True
 
+    def waits_for(self, other: "TailedFile") -> bool:
+        """Whether another file comes before this one, or before one that does."""
+        before = self.predecessor
+        while before is not None and before is not other:
+            before = before.predecessor
+        return before is other
+
     def advance(self, end_offset: int, data: bytes, offset: int) -> None:
         """Everything before `end_offset` has been handed on; `data` was read at `offset`."""
         tail = self._tail(end_offset, data, offset)
@@ -314,10 +321,14 @@ class TailedFile:
         """How many names the file has; 0 = it was deleted and lives only as long as the descriptor."""
         return os.fstat(self.descriptor).st_nlink
 
-    def grow_head(self) -> None:
-        """Hash the first bytes again while there are fewer of them than a whole head."""
+    def grow_head(self, data: bytes = b"") -> None:
+        """Hash the first bytes again while there are fewer of them than a whole head.
+
+        `data`: they were just read from the beginning. The file itself may have been emptied since.
+        """
         if self.head.size_bytes < HEAD_BYTES and not self.closed:
-            data = os.pread(self.descriptor, HEAD_BYTES, 0).rstrip(b"\0")  # zeros may still be filled
+            data = data[:HEAD_BYTES] or os.pread(self.descriptor, HEAD_BYTES, 0)
+            data = data.rstrip(b"\0")  # zeros may still be filled
             if len(data) > self.head.size_bytes and self.head.fits(data):
                 self.head, self.starts = Head.of(data), starts(data)
             # else it was emptied, which whoever reads it finds out

@@ -215,7 +215,8 @@ class Tailer:
 
     def _step(self, file: TailedFile) -> Step:
         seen_bytes, size_bytes = file.seen_bytes, file.size_bytes()
-        if file.was_emptied(size_bytes, seen_bytes):
+        # What it waits for may be a copy that waits until somebody notices that this one was emptied.
+        if file.was_emptied(size_bytes, seen_bytes) or not (self._is_next(file) or file.intact()):
             raise FileChanged
         if file.beside:
             self._no_copy(file)
@@ -338,7 +339,7 @@ class Tailer:
 
     def _hand_on(self, file: TailedFile, chunk: Chunk, data: bytes, offset: int) -> None:
         """`data`, read at `offset`, holds the end of the chunk, unless that is the last line or ends with a hole."""
-        file.grow_head()
+        file.grow_head(b"" if offset else data)
         segment = file.render.segment(file, chunk, int(self._wall() * 1000))
         file.advance(chunk.end_offset, data, offset)
         file.last_growth_s = self._clock()
@@ -360,8 +361,7 @@ class Tailer:
             self._outlet.put(file.route, segment)
 
     def _in_thread(self, file: TailedFile, count: int, offset: int) -> bytes:
-        # Not interrupted before the thread is done: the descriptor must not be closed, and its number given to another
-        # file, while it is read from.
+        # Not interrupted before the thread is done: nobody else may get the descriptor's number meanwhile.
         data = in_thread(file.read, count, offset, False)
         if data is None:
             raise FileChanged

@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from logagent.pipeline.outlet import Route
 from tests.model import life
 from tests.model.life import Life
 from tests.model.mutants import MUTANTS
 from tests.model.record import ACTIONS, PATTERNS
+from tests.unit.sources.twins import until
 
 WEIGHTED = [action for action, weight in ACTIONS.items() for _ in range(weight)]
 STEPS = 60
@@ -81,9 +83,39 @@ def live(seed: int) -> None:
             one.close()
 
 
-def many(lives: int) -> None:
+def wait_for_the_generation_before() -> None:
+    """There is no room for lines of a rotated file, and room for those of the next one; whatever the machine does."""
+    held = Route("held", 0)
+    with tempfile.TemporaryDirectory() as place:
+        one = Life(Path(place), PATTERNS[0], random.Random(0))
+        try:
+            log, outlet, files = one.place / "a.log", one.bench.outlet, one.bench.collector.files
+            one._append(log, one._line(log) + b"\n")
+            one.quiet()
+            (old,) = [file for file in files.values() if file.path == bytes(log)]
+            route, old.route = old.route, held
+            outlet.closed_routes = [held]
+            one._append(log, one._line(log) + b"\n")
+            log.rename(one._new_name(log))
+            one.lines.pop(log)
+            one._append(log, one._line(log) + b"\n")
+            until(lambda: one._seen(log), "the new one is found")
+            (new,) = [file for file in files.values() if file.path == bytes(log) and file is not old]
+            until(lambda: new.read_offset or "rotated away" in new.reason, "the new one waits, or is read")
+            old.route, outlet.closed_routes = route, []
+            one.finish()
+        finally:
+            one.close()
+
+
+def many(lives: int, scripted: Callable[[], None] = lambda: None) -> None:
+    scripted()
     for seed in range(lives):
         live(seed)
+
+
+def test_a_new_generation_waits_for_the_one_before() -> None:
+    wait_for_the_generation_before()
 
 
 @pytest.mark.soak
@@ -101,4 +133,4 @@ def test_a_broken_rule_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     break_it(monkeypatch)
 
     with pytest.raises((AssertionError, ValueError, OSError)):
-        many(LIVES)
+        many(LIVES, scripted=wait_for_the_generation_before)

@@ -16,5 +16,10 @@ class Section(dict[str, str | Section]):
 
 class ConfigObj(Section):
     def __init__(
-        self, infile: Sequence[str] = ..., *, interpolation: bool = ..., list_values: bool = ..., raise_errors: bool = ...
+        self,
+        infile: Sequence[str] = ...,
+        *,
+        interpolation: bool = ...,
+        list_values: bool = ...,
+        raise_errors: bool = ...,
     ) -> None: ...

@@ -18,10 +18,20 @@ class Client:
     expected_cluster_id: str | None
     base_uri: str
     def __init__(
-        self, host: str = ..., port: int = ..., *, protocol: str = ..., read_timeout: float = ..., allow_redirect: bool = ...
+        self,
+        host: str = ...,
+        port: int = ...,
+        *,
+        protocol: str = ...,
+        read_timeout: float = ...,
+        allow_redirect: bool = ...,
     ) -> None: ...
     def api_execute(
-        self, path: str, method: str, params: Mapping[str, str | bytes] | None = ..., timeout: float | None = ...
+        self,
+        path: str,
+        method: str,
+        params: Mapping[str, str | bytes] | None = ...,
+        timeout: float | None = ...,
     ) -> Response: ...
 
 class EtcdException(Exception):

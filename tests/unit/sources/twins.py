@@ -77,6 +77,9 @@ class MemoryOutlet:
         self.buried: list[tuple[int, bytes, int]] = []
         """(offset, the beginning, length) of each line that went to the dead-letter file."""
 
+        self.closed_routes: list[Route] = []
+        """For these there is no room."""
+
         self._room = Event()
 
     # -- what tests say ---------------------------------------------------------------------------------------------
@@ -144,12 +147,14 @@ class MemoryOutlet:
     # -- Outlet -----------------------------------------------------------------------------------------------------
 
     def wait_room(self, route: Route, timeout_s: float) -> str:
-        if self.reason:
+        if route in self.closed_routes:
+            gevent.sleep(0.001)
+        elif self.reason:
             self._room.wait(timeout_s)
-        return self.reason
+        return self.reason or ("no room" if route in self.closed_routes else "")
 
     def has_room(self, route: Route) -> bool:
-        return not self.reason
+        return not self.reason and route not in self.closed_routes
 
     def put(self, route: Route, segment: Segment) -> None:
         assert not self.reason, "put without room"
