@@ -21,6 +21,9 @@ INTENT: Final = 1
 CLOSED: Final = 2
 """The partition has no open intent any more, although none followed."""
 
+RENDER: Final = 3
+"""Settings that intents name by their id, which stands before the stored document."""
+
 TERMINATOR: Final = bytes(8)
 
 _HEAD = Struct(">4sBBIQQ")
@@ -300,6 +303,20 @@ def decode_closed(payload: bytes) -> PartitionKey:
     key = PartitionKey(reader.string(), reader.string(), reader.number())
     reader.end()
     return key
+
+
+def encode_render(render_id: bytes, document: bytes) -> bytes:
+    """The payload of a RENDER frame."""
+    if len(render_id) != _RENDER_ID_BYTES:
+        raise ValueError("a render id has 16 bytes")
+    return render_id + document
+
+
+def decode_render(payload: bytes) -> tuple[bytes, bytes]:
+    """The id and its document. Raises IntentRefused."""
+    if len(payload) <= _RENDER_ID_BYTES:
+        raise IntentRefused("it ends too early")
+    return payload[:_RENDER_ID_BYTES], payload[_RENDER_ID_BYTES:]
 
 
 def _put(out: bytearray, number: int) -> None:

@@ -9,7 +9,8 @@ it are settled or replaced. A file is begun anew when everything in it that matt
 import contextlib
 import os
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from logagent.state.intents import (
     HEADER,
     INTENT,
     NOTHING_SETTLED,
+    RENDER,
     TERMINATOR,
     Frame,
     IntentRecord,
@@ -77,11 +79,13 @@ class Refused:
 class Found:
     """What an earlier process left. `open`: per partition its newest intent. `settled`: what was, oldest first.
 
-    Positions are at the ends of settled segments even if the database does not say so. Take a `mark` when they are.
+    Positions are at the ends of settled segments even if the database does not say so. `renders` are documents by their
+    ids; only those that an earlier process did not save for certain. Take a `mark` when all of it is to be saved.
     """
 
     open: tuple[IntentRecord, ...] = ()
     settled: tuple[SegmentNote, ...] = ()
+    renders: Mapping[bytes, bytes] = field(default_factory=dict)
     refused: tuple[Refused, ...] = ()
 
 
@@ -121,6 +125,7 @@ class Journal:
         self._unsaved: deque[tuple[int, int]] = deque()
         self._unsaved_in = [0, 0]
         self._settlements = 0
+        self._renders: dict[bytes, int] = {}
         self._writing = BoundedSemaphore(1)
         self._syncing: Event | None = None
         self.degraded: Degraded | None = None
@@ -139,6 +144,23 @@ class Journal:
         if before is not None and before.settled_records:
             settles = Settled(before.sequence, before.settled_records)
         return self._put(INTENT, record.key, intents.encode_intent(record, settles))
+
+    def render(self, render_id: bytes, document: bytes) -> None:
+        """Note settings before an intent that names them; call it before each one, it writes what is new.
+
+        They count as unsaved, like a settled intent, until positions are saved: give them to the book before.
+        A failure shows in the `write` that follows.
+        """
+        if render_id in self._renders:
+            self._renders[render_id] = self._files[self._current].generation
+        elif not self._failure():
+            try:
+                with self._writing:
+                    self._append(RENDER, intents.encode_render(render_id, document))
+                    self._renders[render_id] = self._files[self._current].generation
+                    self._note_unsaved(self._current)
+            except OSError as error:
+                self._degrade_unwritable(error)
 
     def release(self, key: PartitionKey) -> Written | Degraded:
         """The partition's open intent is given up."""
@@ -198,24 +220,24 @@ class Journal:
             return failure
         try:
             with self._writing:  # contended only with `full`, when a change of files waits for the disk
-                sequence = self._append(kind, key, payload)
+                sequence = self._append(kind, payload)
+                if kind == CLOSED:
+                    self._newest.pop(key, None)
+                else:
+                    self._newest[key] = _Newest(sequence, self._current, payload)
             if self._sync == "full":
                 self._commit(sequence)
         except OSError as error:
-            return self._degrade(f"{self._directory}: the journal of intents cannot be written: {error}")
+            return self._degrade_unwritable(error)
         return self._failure() or Written(sequence)
 
-    def _append(self, kind: int, key: PartitionKey, payload: bytes) -> int:
+    def _append(self, kind: int, payload: bytes) -> int:
         size = intents.FRAME_BYTES + len(payload) + len(TERMINATOR)
         if self._files[self._current].end + size > self._capacity_bytes:
             self._change_files()
         file = self._files[self._current]
         self._sequence += 1
         self._pwrite(file, kind, self._sequence, payload)
-        if kind == CLOSED:
-            self._newest.pop(key, None)
-        else:
-            self._newest[key] = _Newest(self._sequence, self._current, payload)
         return self._sequence
 
     def _pwrite(self, file: _File, kind: int, sequence: int, payload: bytes) -> None:
@@ -242,6 +264,7 @@ class Journal:
         if self._sync == "full":
             in_thread(os.fdatasync, here.descriptor)
             here.synced = True
+        self._renders = {one: used for one, used in self._renders.items() if used == here.generation}
         self._begin(other, here.generation + 1)
         self._current = 1 - self._current
 
@@ -273,9 +296,13 @@ class Journal:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
+    def _degrade_unwritable(self, error: OSError) -> Degraded:
+        return self._degrade(f"{self._directory}: the journal of intents cannot be written: {error}")
+
     def _degrade(self, reason: str) -> Degraded:
         """No more intents; old ones must not be believed later, because newer batches will have none."""
         self._newest.clear()
+        self._renders.clear()
         self._unsaved.clear()
         self._unsaved_in = [0, 0]
         invalidated = [self._invalidate(self._directory / name) for name in NAMES]
@@ -321,6 +348,7 @@ class Journal:
         records: dict[int, IntentRecord] = {}
         places: dict[int, int] = {}
         settled: list[SegmentNote] = []
+        renders: dict[bytes, bytes] = {}
         newest: dict[PartitionKey, _Newest] = {}
         for number, frame in sorted(frames, key=lambda one: one[1].sequence):
             try:
@@ -333,6 +361,9 @@ class Journal:
                     if settles.sequence in records:
                         settled += records[settles.sequence].cut(settles.records)
                         self._note_unsaved(places[settles.sequence])
+                elif frame.kind == RENDER:
+                    renders.update([intents.decode_render(frame.payload)])
+                    self._note_unsaved(number)
                 elif frame.kind != HEADER:
                     raise intents.IntentRefused(f"it is of the unknown kind {frame.kind}")
             except intents.IntentRefused as error:
@@ -340,7 +371,7 @@ class Journal:
                 refused.append(Refused(file, 0, 0, f"record {frame.sequence} makes no sense: {error}"))
         self._newest = newest
         still_open = tuple(records[one.sequence] for one in newest.values())
-        return Found(still_open, tuple(settled), tuple(refused))
+        return Found(still_open, tuple(settled), renders, tuple(refused))
 
 
 def _open_file(path: Path) -> int:
