@@ -59,6 +59,7 @@ SHAPES_NOTHING = {
     "log_path", "topic", "send_rate_lines_per_s", "start_at", "source", "exclude", "ignore_older_s",
     "multiline_timeout_s", "send_bytes_per_s", "time_format",
     "linger_ms", "batch_bytes", "partitioner", "delivery", "acks", "driver", "dead_letter_full", "intent_give_up_s",
+    "dead_letter_max_bytes",
     "rescan_s", "rotate_wait_s", "copy_wait_s", "allowed_paths", "denied_paths", "forget_after_days",
     "hold_deleted_bytes", "hold_deleted_min_free",
 }  # fmt: skip
