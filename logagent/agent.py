@@ -142,6 +142,7 @@ class Agent:
             max_files=agent_limits.max_files(),
             copy_wait_s=files.copy_wait_s,
             deleted=Bounds(files.hold_deleted_bytes, files.hold_deleted_min_free),
+            limits=self._tail_settings().limits,
             scratch=self.settings.agent.data_dir,
         )
 
@@ -332,7 +333,7 @@ class Agent:
         self._log.set_level(wanted.level)
         # Keys that need a restart keep their old values, so that the next reload says the same again.
         self.settings = reloaded(self.settings, wanted)
-        self._collector.settings = self._collector_settings(self._view.host_id)
+        self._collector.reload(self._collector_settings(self._view.host_id))
         self._tailer.settings = self._tail_settings()
         changes = self._apply_entries()
         if self._etcd is not None:

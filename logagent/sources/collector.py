@@ -19,6 +19,7 @@ from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
+from logagent.sources.framing import DEFAULT_LIMITS, Limits
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
@@ -46,6 +47,7 @@ class CollectorSettings:
     max_files: int = 1_000_000
     copy_wait_s: float = 60.0
     deleted: Bounds = DEFAULT_BOUNDS
+    limits: Limits = DEFAULT_LIMITS
     scratch: Path | None = None
     """A directory with room for what has to be unpacked; None: that of temporary files."""
 
@@ -78,6 +80,7 @@ class Collector:
             settings.host_id,
             book,
             start_at=lambda: self.settings.start_at,
+            limits=lambda: self.settings.limits,
             counts_of=counts_of,
             encode_headers=encode_headers,
             on_acked=self._shelf.on_acked,
@@ -183,6 +186,12 @@ class Collector:
             self.entries[entry.id] = state
             added.append(state)
         self._scanner.scan_new(added)
+
+    def reload(self, settings: CollectorSettings) -> None:
+        """Other settings: lines that are read from now on are made records by these."""
+        before, self.settings = self.settings, settings
+        if before.limits != settings.limits:
+            self._shelf.render_again()
 
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""

@@ -11,7 +11,9 @@ from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import HeaderEncoder, Render
+from logagent.pipeline.render_row import RenderRow
 from logagent.sources import line_reader, resume
+from logagent.sources.framing import Limits
 from logagent.sources.ignored import Ignored
 from logagent.sources.opening import Opened
 from logagent.sources.rotation import Known
@@ -41,6 +43,7 @@ class Intake:
         book: PositionBook,
         *,
         start_at: Callable[[], str],
+        limits: Callable[[], Limits],
         counts_of: Callable[[str], ServiceCounts],
         encode_headers: HeaderEncoder,
         on_acked: Callable[[TailedFile], None],
@@ -52,6 +55,7 @@ class Intake:
         self._book = book
         self._stored = resume.Stored(book)
         self._start_at = start_at
+        self._limits = limits
         self._counts_of = counts_of
         self._encode_headers = encode_headers
         self._on_acked = on_acked
@@ -161,15 +165,21 @@ class Intake:
 
     def render(self, entry: Entry, label: bytes) -> Render:
         """The form that the lines of a file get."""
-        return Render(
-            self._host_id,
-            entry.service,
-            label,
-            entry.format,
-            entry.headers,
-            entry.key,
-            self._encode_headers,
+        limits = self._limits()
+        row = RenderRow(
+            host=self._host_id,
+            service=entry.service,
+            path=label,
+            log_path=entry.log_path,
+            format=entry.format,
+            headers=entry.headers,
+            key=entry.key,
+            max_line_bytes=limits.max_line_bytes,
+            oversize=limits.oversize,
+            encoding=entry.encoding,
+            multiline_start=entry.multiline_start,
         )
+        return Render(row, self._encode_headers)
 
     @staticmethod
     def _at(offset: int, opened: Opened, label: bytes) -> Beginning:

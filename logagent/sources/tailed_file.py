@@ -139,6 +139,17 @@ class TailedFile:
         """Whether bytes that were read are still in the file (`pipeline.batch.Source`)."""
         return not self.retired
 
+    def source_bytes(self, start_offset: int, end_offset: int) -> bytes | None:
+        """Bytes that were handed on before; None when they cannot be read any more (`pipeline.batch.Source`)."""
+        reading = self.holder
+        if reading.closed or reading.retired:
+            return None
+        try:
+            data = os.pread(reading.descriptor, end_offset - start_offset, start_offset)
+            return data if len(data) == end_offset - start_offset and reading.intact() else None
+        except OSError:
+            return None
+
     def acked(self, lines: int) -> None:
         """Some segments were acknowledged (`pipeline.batch.Source`)."""
         self.counts.lines_acked += lines
@@ -225,6 +236,11 @@ class TailedFile:
         self.read_offset = self.scanned_offset = end_offset
         self.lines.advanced()
         self.tails.add(end_offset, tail, self.acks.acked_offset)
+
+    @property
+    def look_offset(self) -> int:
+        """Where to read next: after a long unfinished line only what is new, after a short one all of it again."""
+        return self.lines.look_offset(self.read_offset, self.scanned_offset)
 
     def scan(self, end_offset: int, data: bytes, offset: int) -> None:
         """No line ended before `end_offset` in `data`, read at `offset`."""
