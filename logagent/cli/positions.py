@@ -20,7 +20,7 @@ from logagent.config.settings import Settings
 from logagent.errors import StateError
 from logagent.ops.shown import shown
 from logagent.sources.explain import look
-from logagent.state.changes import Changes, Position
+from logagent.state.changes import STARTED_OVER, Changes, Position
 from logagent.state.data_dir import DataDir
 from logagent.state.database import read_positions
 from logagent.state.keeper import NAME, Keeper
@@ -122,7 +122,7 @@ def _state_alone(settings: Settings) -> Iterator[tuple[Keeper, list[Position]]]:
 
 
 def _from_the_start(position: Position) -> Position:
-    return replace(position, offset=0, marker_digest=b"", gone_since_s=0)
+    return replace(position, offset=0, marker_digest=b"", gone_since_s=0, delivered_offset=STARTED_OVER)
 
 
 def _ask(chosen: list[Position]) -> None:

@@ -126,7 +126,7 @@ class Intake:
         """The file is the one of the position, perhaps under another identity. Raises OSError."""
         if position.identity != opened.identity:
             self._book.move(position.id, (position.service, opened.identity))
-        return self._at(position.offset, opened, position.path)
+        return self._at(position.offset_in(opened.size_bytes), opened, position.path)
 
     def is_position_of(self, position: Position, opened: Opened) -> bool:
         """Whether a position stored under another identity is that of the file."""

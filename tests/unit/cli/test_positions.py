@@ -3,6 +3,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from logagent.cli import explain as explain_module
 from logagent.errors import AgentNotRunning
 from logagent.sources.explain import look
-from logagent.state.changes import Changes, Mark, Position
+from logagent.state.changes import STARTED_OVER, Changes, Mark, Position
 from logagent.state.data_dir import DataDir
 from logagent.state.keeper import Keeper
 
@@ -102,7 +103,8 @@ def test_reset_begins_the_chosen_files_anew_and_no_other(
     assert (ended.code, ended.out) == (0, "1 files will be read from their beginning\n")
     here = look(os.fsencode(log), lambda _path: None).identity
     now = stored(data_dir)
-    assert now[here] == Position("web", here, "/l/*.log", b"/l/first.log", 0, 5, b"h", b"", 6)
+    begun = Position("web", here, "/l/*.log", b"/l/first.log", 0, 5, b"h", b"", 6)
+    assert now[here] == replace(begun, delivered_offset=STARTED_OVER)
     assert (now["inode:1:2"].offset, now["inode:1:3"].offset) == (7, 9)
     keeper = Keeper(data_dir, lambda: NOW_S)
     keeper.open()
