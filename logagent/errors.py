@@ -67,6 +67,14 @@ class KafkaError(LogagentError):
     """Something went wrong between us and Kafka."""
 
 
+class NotAnswered(KafkaError):
+    """A broker answered, but not the question: `code` says why (0: another broker did not answer)."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the question was not answered (code {code})")
+        self.code = code
+
+
 class BrokerUnavailable(KafkaError):
     """A broker (or every seed) cannot be reached, hung up, or did not answer in time. Trying again is right."""
 

@@ -183,30 +183,14 @@ def _encoded_bytes(values: Sequence[bytes], key: bytes | None, headers: Sequence
 
 
 class Batch:
-    """The segments of one record batch for one topic-partition, in order.
+    """The segments of one record batch for one topic-partition, in order. `timestamp_ms` is the time of reading."""
 
-    `timestamp_ms` is the time of reading. Producer id, epoch and base sequence are set before the first send and stay,
-    so that a resend is byte for byte the same.
-    """
-
-    __slots__ = (
-        "attempts",
-        "base_sequence",
-        "producer_epoch",
-        "producer_id",
-        "records",
-        "segments",
-        "timestamp_ms",
-    )
+    __slots__ = ("records", "segments", "timestamp_ms")
 
     def __init__(self, segments: Sequence[Segment], timestamp_ms: int) -> None:
         self.segments = segments
         self.timestamp_ms = timestamp_ms
         self.records = sum(len(segment.values) for segment in segments)
-        self.producer_id = -1
-        self.producer_epoch = -1
-        self.base_sequence = -1
-        self.attempts = 0
 
     @property
     def size_bytes(self) -> int:
@@ -218,11 +202,11 @@ class Batch:
         """About what its lines hold in memory."""
         return sum(segment.memory_bytes for segment in self.segments)
 
-    def halves(self) -> tuple["Batch", "Batch"]:
-        """Two batches of half the records each; only for batches of two records and more."""
+    def cut(self, records: int) -> tuple["Batch", "Batch"]:
+        """The first `records` records and the rest (0 < records < the number of records)."""
         left: list[Segment] = []
         right: list[Segment] = []
-        room = self.records // 2
+        room = records
         for segment in self.segments:
             if room >= len(segment.values):
                 left.append(segment)
