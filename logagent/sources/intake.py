@@ -161,7 +161,8 @@ class Intake:
 
     def route(self, entry: Entry, label: bytes) -> Route:
         """Where the lines of a file go."""
-        return Route(entry.topic, zlib.crc32(os.fsencode(self._host_id) + b"\0" + label))
+        key = zlib.crc32(os.fsencode(self._host_id) + b"\0" + label)
+        return Route(entry.topic, key, service=entry.service)
 
     def render(self, entry: Entry, label: bytes) -> Render:
         """The form that the lines of a file get."""
