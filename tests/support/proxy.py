@@ -176,6 +176,7 @@ class Proxy:
                 upstream.settimeout(None)
                 link = _Link(self.broker, client, upstream, self._network, self._links.discard)
                 self._links.add(link)
+                link.start()
                 if self._listener is not listener:
                     link.close()
 
@@ -196,6 +197,9 @@ class _Link:
         self._api_keys: dict[int, int] = {}
         for one in (client, upstream):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        client, upstream = self._client, self._upstream
         for source, sink in ((client, upstream), (upstream, client)):
             threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
