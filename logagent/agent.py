@@ -12,6 +12,7 @@ from gevent.event import Event
 from logagent import __version__, agent_limits, clock
 from logagent.admin.server import AdminServer
 from logagent.agent_etcd import EtcdLink
+from logagent.agent_recovery import Recovery
 from logagent.agent_view import AgentView
 from logagent.config import ini
 from logagent.config.services import Entry
@@ -81,7 +82,14 @@ class Agent:
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
 
         host_id = data_dir.host_id(settings.agent.host_id)
-        self._state = StateCare(data_dir.path, events, clock.wall)
+        self._recovery = Recovery(settings, data_dir.path, events)
+        self._state = StateCare(
+            data_dir.path,
+            events,
+            clock.wall,
+            journal=self._recovery.journal,
+            full_sync=settings.agent.state_sync == "full",
+        )
         turnstile = Turnstile(clock.monotonic)
         self._sender = NativeSender(
             self._sender_settings(data_dir),
@@ -91,6 +99,9 @@ class Agent:
             clock=clock.monotonic,
             wall=clock.wall,
             work_turn=turnstile.turn,
+            notebook=self._recovery.notebook(self._state.book),
+            on_delivered=lambda note: self._collector.recall.advance(note),
+            on_unknown=lambda note: self._collector.recall.release([note]),
         )
         tailer = Tailer(
             self._tail_settings(),
@@ -129,6 +140,7 @@ class Agent:
             batch_bytes=settings.kafka.batch_bytes,
             partitioner=settings.kafka.partitioner,
             budget_bytes=agent_limits.budget_bytes(settings, agent_limits.rss_bytes()),
+            intent_give_up_s=settings.kafka.intent_give_up_s,
             dead_letter=data_dir.path / "dead-letter.jsonl",
         )
 
@@ -229,12 +241,15 @@ class Agent:
         for text in self.settings.warnings:
             self._events.config_warning(text=text)
         self._state.start(self._spawner)
+        self._recovery.prepare(self._state.book, self._collector.recall, self._sender)
         self._sender.start()
         self._collector.start()
         self._spawner.forever("positions-expiry", self._expiry.run)
         if self._etcd is not None:
             self._etcd.start()
+        self._spawner.once("recovery", self._recovery.run, self._collector.recall, self._sender)
         self._apply_entries()
+        self._recovery.first_scan_over(self._collector.recall)
         self._admin.start()
         self._view.admin_faults = self._admin.faults
         if self._notifier.watchdog_s is not None:

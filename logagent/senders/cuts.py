@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from logagent.pipeline.batch import Batch, Segment, Source
+from logagent.pipeline.render_row import RENDER_ID_BYTES
 from logagent.state.intents import SegmentNote
+
+_NO_RENDER = bytes(RENDER_ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,23 @@ class Cut:
             and piece.start_offset <= segment.start_offset < piece.end_offset
         )
         return min(segment.end_offset, max(ends, default=segment.start_offset))
+
+
+def notes_of(segments: Iterable[Segment]) -> tuple[SegmentNote, ...]:
+    """What the journal has of them."""
+    return tuple(
+        SegmentNote(
+            one.source.service,
+            one.source.identity,
+            one.start_offset,
+            one.end_offset,
+            len(one.values),
+            _NO_RENDER if one.render is None else one.render.id,
+            one.source_crc,
+            max(0, one.hashed_bytes),
+        )
+        for one in segments
+    )
 
 
 def divide(cut: Cut, batches: Iterable[Batch]) -> tuple[list[Segment], list[Batch]]:

@@ -73,7 +73,7 @@ class Letter:
     @staticmethod
     def parse(line: bytes) -> "Letter":
         """Never raises."""
-        name = hashlib.blake2b(line, digest_size=4).hexdigest()
+        name = hashlib.blake2b(line, digest_size=8).hexdigest()
         try:
             document = json.loads(line)
             record = DeadRecord(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch that an earlier process may have sent, with what can be built of it again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from logagent.pipeline.batch import Batch, Segment, Source
 from logagent.recovery import rules
@@ -15,13 +15,15 @@ from logagent.state.intents import EarlierCut, IntentRecord, SegmentNote
 @dataclass(frozen=True, slots=True)
 class LeftOver:
     """`segments`: of the batch, those that can be built; `beyond`: lines that only earlier cuts held; `vanished`: what
-    cannot be built. `reached`: the durable positions say that all of it was acknowledged.
+    cannot be built. `sources`: the files, by service and identity as notes have them. `reached`: the durable positions
+    say that all of it was acknowledged.
     """
 
     record: IntentRecord
     segments: Sequence[Segment] = ()
     beyond: Sequence[Segment] = ()
     vanished: Sequence[SegmentNote] = ()
+    sources: Mapping[tuple[str, str], Source] = field(default_factory=dict)
     reached: bool = False
 
     def hand_over(self, partition: Partition, now_s: float) -> Action:
@@ -40,12 +42,9 @@ class LeftOver:
         return rules.at_start(pending, reached=self.reached)
 
     def _cut(self, cut: EarlierCut) -> Cut:
-        sources: dict[tuple[str, str], Source] = {
-            (one.source.service, one.source.identity): one.source for one in (*self.segments, *self.beyond)
-        }
         pieces = (
-            Piece(sources[note.service, note.identity], note.start_offset, note.end_offset)
+            Piece(self.sources[note.service, note.identity], note.start_offset, note.end_offset)
             for note in cut.segments
-            if (note.service, note.identity) in sources
+            if (note.service, note.identity) in self.sources
         )
         return Cut(cut.records, cut.segments, tuple(pieces))

@@ -65,8 +65,9 @@ class NativeSender:
         work_turn: Callable[[], AbstractContextManager[None]],
         notebook: Notebook | None = None,
         on_delivered: Callable[[SegmentNote], None] = lambda _note: None,
+        on_unknown: Callable[[SegmentNote], None] = lambda _note: None,
     ) -> None:
-        """`notebook` None: at least once. `on_delivered` is told what an earlier process sent and is not at hand."""
+        """`notebook` None: at least once. Lines of an earlier process that are not at hand are told to the other two."""
         self._settings = settings
         self._clock = clock
         self._wall = wall
@@ -108,6 +109,7 @@ class NativeSender:
             released=self._lanes.released,
             renew=self._producer.renew,
             on_delivered=on_delivered,
+            on_unknown=on_unknown,
             events=events,
             clock=clock,
         )

@@ -34,7 +34,7 @@ from logagent.recovery.actions import (
     WaitForReplicas,
 )
 from logagent.recovery.rules import Answer, Clock, Look, Readable
-from logagent.senders.cuts import Cut, beyond, divide
+from logagent.senders.cuts import Cut, beyond, divide, notes_of
 from logagent.senders.outcome import Outcome, Question
 from logagent.state.intents import SegmentNote
 
@@ -78,7 +78,7 @@ class Partition:
         self.parts: deque[Batch] = deque()
         self.pending: Pending | None = None
         self.notes: tuple[SegmentNote, ...] = ()
-        """Of the batch, as the journal has them."""
+        """Of a batch of an earlier process, as the journal has them."""
         self.question: Question | None = None
         self.doubt_since_s = float("inf")
         self.cluster_id = ""
@@ -159,9 +159,9 @@ class Partition:
             self.pending, self._noted = Pending(slot, batch.records, batch.timestamp_ms), False
         return self.pending
 
-    def noted(self, notes: Sequence[SegmentNote]) -> None:
-        """The journal knows the batch and its place, or there is none."""
-        self.notes, self._noted = tuple(notes), True
+    def noted(self) -> None:
+        """The journal knows the batch and its place."""
+        self._noted = True
 
     def before_send(self, clock: Clock) -> Doubt | None:
         """Every send of the batch; says why lines may be there a second time, if they may."""
@@ -319,7 +319,7 @@ class Partition:
         """The first records of the batch in the same place; the others follow it."""
         old, batch = self._pending(), self._in_flight()
         if len(pending.earlier) > len(old.earlier):
-            self._cuts[old.records] = Cut.of(batch, old.records, self.notes)
+            self._cuts[old.records] = Cut.of(batch, old.records, self.notes or notes_of(batch.segments))
         kept = {records: self._cuts[records] for records in pending.earlier}
         if pending.records < batch.records:
             batch, rest = batch.cut(pending.records)

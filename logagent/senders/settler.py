@@ -36,6 +36,7 @@ class Settler:
         released: Callable[[int], None],
         renew: Callable[[int], None],
         on_delivered: Callable[[SegmentNote], None],
+        on_unknown: Callable[[SegmentNote], None],
         events: Events,
         clock: MonotonicClock,
     ) -> None:
@@ -44,6 +45,7 @@ class Settler:
         self._released = released
         self._renew = renew
         self._on_delivered = on_delivered
+        self._on_unknown = on_unknown
         self._events = events
         self._clock = clock
 
@@ -68,6 +70,7 @@ class Settler:
             self._events.intent_unknown(
                 service=note.service, identity=note.identity, start=note.start_offset, end=note.end_offset
             )
+            self._on_unknown(note)
         if outcome.new_id:
             self._renew(slot.producer_id)
         return outcome

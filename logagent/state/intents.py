@@ -2,12 +2,13 @@
 """The note of a batch that is about to be sent, and how such notes stand in the journal's files. Pure.
 
 A frame: magic, format, kind, size, generation of the file, sequence, CRC-32C of all that and of the payload, payload.
-Behind the last frame stand zeros. Numbers of the payload are LEB128; strings and render ids stand in tables before it.
+Behind the last frame stand zeros. The payload of an intent is written from pieces that stay the same for a file, so that
+noting a hundred small segments costs little: settled, place, and for each cut its segments, a head and a range each.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, error
 from typing import Final, NamedTuple
 
 from crc32c import crc32c
@@ -28,6 +29,12 @@ TERMINATOR: Final = bytes(8)
 
 _HEAD = Struct(">4sBBIQQ")
 _CRC = Struct(">I")
+_SETTLED = Struct(">QQ")
+_PLACE = Struct(">IIQIIQ")
+_RANGE = Struct(">QQQII")
+
+SETTLED_BYTES: Final = _SETTLED.size
+"""So long is what an intent's payload begins with."""
 FRAME_BYTES: Final = _HEAD.size + _CRC.size
 _MAX_NUMBER = 2**63 - 1
 _RENDER_ID_BYTES = 16
@@ -213,56 +220,86 @@ def _why_not(data: bytes, at: int) -> str:
 
 
 def encode_intent(record: IntentRecord, settles: Settled = NOTHING_SETTLED) -> bytes:
-    """The payload of an intent."""
+    """The payload of an intent. Raises ValueError for what cannot be written."""
     cuts = [record.segments, *(cut.segments for cut in record.earlier_cuts)]
-    strings: dict[str, int] = {}
-    renders: dict[bytes, int] = {}
-    body = bytearray()
-    for segments in cuts:
-        _put(body, len(segments))
-        for one in segments:
-            span = one.end_offset - one.start_offset
-            for number in (
-                strings.setdefault(one.service, len(strings)),
-                strings.setdefault(one.identity, len(strings)),
-                renders.setdefault(one.render_id, len(renders)),
-                one.start_offset,
-                span,
-                one.records,
-                span - one.hashed_bytes,
-            ):
-                _put(body, number)
-            body += _CRC.pack(one.source_crc)
+    try:
+        place = encode_place(
+            record.key,
+            record.partitions,
+            record.producer_id,
+            record.epoch,
+            record.base_sequence,
+            record.max_timestamp_ms,
+        )
+        return encode_settled(settles) + place + encode_cuts([parts_of(segments) for segments in cuts])
+    except error as fault:
+        raise ValueError(f"it cannot be written: {fault}") from fault
+
+
+def encode_settled(settles: Settled) -> bytes:
+    """How the payload of an intent begins."""
+    return _SETTLED.pack(*settles)
+
+
+def encode_place(
+    key: PartitionKey, partitions: int, producer_id: int, epoch: int, base_sequence: int, timestamp_ms: int
+) -> bytes:
+    """How it goes on: where the batch goes."""
+    out = bytearray(_PLACE.pack(key.partition, partitions, producer_id, epoch, base_sequence, timestamp_ms))
+    _put_strings(out, (key.cluster_id, key.topic))
+    return bytes(out)
+
+
+def encode_cuts(cuts: Sequence[Sequence[bytes]]) -> bytes:
+    """How it ends: what is sent, and what else was sent to the same place; a head and a range for each segment."""
     out = bytearray()
-    _put_strings(out, (record.cluster_id, record.topic))
-    for number in (
-        *settles, record.partition, record.partitions, record.producer_id, record.epoch, record.base_sequence,
-        record.max_timestamp_ms, len(strings),
-    ):  # fmt: skip
-        _put(out, number)
-    _put_strings(out, list(strings))
-    _put(out, len(renders))
-    for render_id in renders:
-        if len(render_id) != _RENDER_ID_BYTES:
-            raise ValueError("a render id has 16 bytes")
-        out += render_id
     _put(out, len(cuts))
-    return bytes(out + body)
+    for parts in cuts:
+        _put(out, len(parts) // 2)
+        out += b"".join(parts)
+    return bytes(out)
+
+
+def encode_head(service: str, identity: str, render_id: bytes) -> bytes:
+    """What is the same for all segments of a file."""
+    if len(render_id) != _RENDER_ID_BYTES:
+        raise ValueError("a render id has 16 bytes")
+    out = bytearray(render_id)
+    _put_strings(out, (service, identity))
+    return bytes(out)
+
+
+encode_range = _RANGE.pack
+"""Start and end offset, hashed bytes, records and source CRC of a segment."""
+
+
+def parts_of(segments: Sequence[SegmentNote]) -> list[bytes]:
+    """Heads and ranges of segments, for `encode_cuts`."""
+    parts = []
+    for one in segments:
+        parts.append(encode_head(one.service, one.identity, one.render_id))
+        parts.append(
+            encode_range(one.start_offset, one.end_offset, one.hashed_bytes, one.records, one.source_crc)
+        )
+    return parts
 
 
 def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     """The intent and what it settles. Raises IntentRefused."""
     reader = _Reader(payload)
+    settles = Settled(*reader.unpack(_SETTLED))
+    partition, partitions, producer_id, epoch, base, stamp = reader.unpack(_PLACE)
     cluster_id, topic = reader.string(), reader.string()
-    settles = Settled(reader.number(), reader.number())
-    partition, partitions, producer_id, epoch, base, stamp = (reader.number() for _ in range(6))
-    strings = [reader.string() for _ in range(reader.number())]
-    renders = [reader.take(_RENDER_ID_BYTES) for _ in range(reader.number())]
-    cuts = [_segments(reader, strings, renders) for _ in range(reader.number())]
+    cuts = [_segments(reader) for _ in range(reader.number())]
     reader.end()
-    if not all(cuts):
+    if not cuts or not all(cuts):
         raise IntentRefused("it has no records")
-    if partition >= partitions or epoch > 0x7FFF or base > 0x7FFFFFFF:
+    if (
+        partition >= partitions
+        or epoch > 0x7FFF
+        or base > 0x7FFFFFFF
+        or max(producer_id, stamp) > _MAX_NUMBER
+    ):
         raise IntentRefused("its partition, epoch or sequence is out of range")
     earlier = tuple(EarlierCut(segments) for segments in cuts[1:])
     record = IntentRecord(
@@ -271,21 +308,15 @@ def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     return record, settles
 
 
-def _segments(reader: "_Reader", strings: list[str], renders: list[bytes]) -> tuple[SegmentNote, ...]:
+def _segments(reader: "_Reader") -> tuple[SegmentNote, ...]:
     found = []
     for _ in range(reader.number()):
-        service, identity, render, start, span, records, unhashed = (reader.number() for _ in range(7))
-        (crc,) = _CRC.unpack(reader.take(_CRC.size))
-        if max(service, identity) >= len(strings) or render >= len(renders):
-            raise IntentRefused("a segment names what is not in its tables")
-        if unhashed > span or not records or start + span > _MAX_NUMBER:
+        render_id = reader.take(_RENDER_ID_BYTES)
+        service, identity = reader.string(), reader.string()
+        start, end, hashed, records, crc = reader.unpack(_RANGE)
+        if start > end or hashed > end - start or not records or end > _MAX_NUMBER:
             raise IntentRefused("a segment has impossible numbers")
-        found.append(
-            SegmentNote(
-                strings[service], strings[identity], start, start + span, records, renders[render], crc,
-                span - unhashed,
-            )
-        )  # fmt: skip
+        found.append(SegmentNote(service, identity, start, end, records, render_id, crc, hashed))
     return tuple(found)
 
 
@@ -354,6 +385,9 @@ class _Reader:
             shift += 7
             if shift > 63:
                 raise IntentRefused("it has a number without end")
+
+    def unpack(self, layout: Struct) -> tuple[int, ...]:
+        return layout.unpack(self.take(layout.size))
 
     def string(self) -> str:
         return self.take(self.number()).decode("utf-8", "surrogateescape")

@@ -139,11 +139,15 @@ class Journal:
 
     def write(self, record: IntentRecord) -> Written | Degraded:
         """Note what is about to be sent, and whether the partition's batch before it was acknowledged."""
-        before = self._newest.get(record.key)
+        return self.write_payload(record.key, intents.encode_intent(record)[intents.SETTLED_BYTES :])
+
+    def write_payload(self, key: PartitionKey, payload: bytes) -> Written | Degraded:
+        """The same of what was encoded already, but for what it settles."""
+        before = self._newest.get(key)
         settles = NOTHING_SETTLED
         if before is not None and before.settled_records:
             settles = Settled(before.sequence, before.settled_records)
-        return self._put(INTENT, record.key, intents.encode_intent(record, settles))
+        return self._put(INTENT, key, intents.encode_settled(settles) + payload)
 
     def render(self, render_id: bytes, document: bytes) -> None:
         """Note settings before an intent that names them; call it before each one, it writes what is new.

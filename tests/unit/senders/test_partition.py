@@ -179,7 +179,7 @@ def test_a_parked_topic_waits_up_to_ten_seconds_and_is_not_in_doubt() -> None:
 
 def test_a_split_batch_goes_in_two_parts_before_what_is_open() -> None:
     partition = in_flight(b"a", b"b", b"c")
-    partition.noted(())
+    partition.noted()
     partition.open.add(Source().segment(b"later"), 1.0, 0)
 
     assert isinstance(answer(partition, 10, 2.0)[0], SendAnew)
