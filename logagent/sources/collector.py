@@ -24,8 +24,9 @@ from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
 from logagent.sources.off_time import OffTime
-from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.opening import Opened, Refusal, key_of, open_if_log, open_log
 from logagent.sources.progress import Progress
+from logagent.sources.recall import Recall
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.scanner import Scanner
 from logagent.sources.shelf import Shelf
@@ -76,6 +77,12 @@ class Collector:
         self._shelf = Shelf(book, feeder, events)
         self.entries, self.files = self._shelf.entries, self._shelf.files
         self._generations = self._shelf.generations
+        self.recall = Recall(
+            book,
+            open_=lambda path: open_if_log(path, self.settings.refusal),
+            wake=feeder.wake,
+            encode_headers=encode_headers,
+        )
         self._intake = self._shelf.intake = Intake(
             settings.host_id,
             book,
@@ -83,6 +90,7 @@ class Collector:
             limits=lambda: self.settings.limits,
             counts_of=counts_of,
             encode_headers=encode_headers,
+            recall=self.recall,
             on_acked=self._shelf.on_acked,
             on_rewind=feeder.wake,
             events=events,

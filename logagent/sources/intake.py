@@ -16,6 +16,7 @@ from logagent.sources import line_reader, resume
 from logagent.sources.framing import Limits
 from logagent.sources.ignored import Ignored
 from logagent.sources.opening import Opened
+from logagent.sources.recall import Recall
 from logagent.sources.rotation import Known
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
@@ -46,6 +47,7 @@ class Intake:
         limits: Callable[[], Limits],
         counts_of: Callable[[str], ServiceCounts],
         encode_headers: HeaderEncoder,
+        recall: Recall,
         on_acked: Callable[[TailedFile], None],
         on_rewind: Callable[[TailedFile], None],
         events: Events,
@@ -58,6 +60,7 @@ class Intake:
         self._limits = limits
         self._counts_of = counts_of
         self._encode_headers = encode_headers
+        self._recall = recall
         self._on_acked = on_acked
         self._on_rewind = on_rewind
         self._events = events
@@ -126,6 +129,7 @@ class Intake:
         """The file is the one of the position, perhaps under another identity. Raises OSError."""
         if position.identity != opened.identity:
             self._book.move(position.id, (position.service, opened.identity))
+            self._recall.moved(position.id, (position.service, opened.identity))
         return self._at(position.offset_in(opened.size_bytes), opened, position.path)
 
     def is_position_of(self, position: Position, opened: Opened) -> bool:
@@ -157,6 +161,7 @@ class Intake:
             seen_bytes=opened.size_bytes,
         )
         file.grow_head()
+        self._recall.opened(file)
         return file
 
     def route(self, entry: Entry, label: bytes) -> Route:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Container, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from logagent.errors import FileRefused
 from logagent.ops.events import Events
 from logagent.ops.shown import shown
 from logagent.sources import compressed, resume
 from logagent.sources.handles import Handle, open_handle
 from logagent.sources.identity import HEAD_BYTES, Head, digest, handle_parts, without_place
 from logagent.sources.missed import Missed
-from logagent.sources.opening import Opened, Refusal, open_log
+from logagent.sources.opening import Opened, Refusal, open_if_log
 from logagent.sources.rotation import FileKey, Known
 from logagent.sources.shelf import Shelf
 from logagent.sources.siblings import Places
@@ -174,12 +173,7 @@ class OffTime:
         return None
 
     def _open(self, path: bytes) -> Opened | None:
-        if path.endswith(compressed.NAMES):
-            return None
-        try:
-            return open_log(path, self._refusal())
-        except (FileRefused, FileNotFoundError):
-            return None
+        return open_if_log(path, self._refusal())
 
     def _is(self, position: Position, opened: Opened) -> Known | None:
         if opened.identity != position.identity and not self._shelf.intake.is_position_of(position, opened):

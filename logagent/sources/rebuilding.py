@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records that were sent are made once more: of the same bytes, by the settings that were stored with them. Pure."""
+"""Records that were sent are made once more: of the same bytes, by the settings that were stored with them."""
 
+import os
 import re
 from typing import cast
 
@@ -11,6 +12,10 @@ from logagent.pipeline.render_row import RenderRow
 from logagent.sources import encodings
 from logagent.sources.framing import Finish, Form, Limits, Oversize, frame
 from logagent.sources.line_reader import Read
+from logagent.state.intents import SegmentNote
+
+MORE_BYTES = 16
+"""With so many more than a whole line has, a line is long for certain."""
 
 
 def hash_of(chunk: Chunk, data: bytes, offset: int, row: RenderRow, read: Read) -> tuple[int, int]:
@@ -24,20 +29,51 @@ def hash_of(chunk: Chunk, data: bytes, offset: int, row: RenderRow, read: Read) 
     return crc32c(data), len(data)
 
 
-def rebuild(
-    data: bytes, start_offset: int, end_offset: int, row: RenderRow, mark: bytes, behind: bytes
-) -> Chunk:
-    """The records of `[start_offset, end_offset)`, of which `data` are the first bytes: all that values depend on.
+def source_of(note: SegmentNote, descriptor: int) -> bytes | None:
+    """The bytes that the note's hash is of, read from a file; None if other ones stand there. Raises OSError."""
+    data = os.pread(descriptor, note.hashed_bytes, note.start_offset)
+    same = len(data) == note.hashed_bytes and crc32c(data) == note.source_crc
+    return data if same and note.end_offset <= os.fstat(descriptor).st_size else None
 
-    `mark` is what the file begins with, `behind` what follows `end_offset`; two bytes of each are looked at. Whatever
-    ended the last record once (time, a rotation, the first line of the next event) ends it here.
+
+def records_of(note: SegmentNote, data: bytes, row: RenderRow, descriptor: int) -> Chunk | None:
+    """The records of a note, of which `data` is the source; None if this release makes other ones. Raises OSError.
+
+    Whatever ended the last one once (time, a rotation, the first line of the next event) ends it here.
     """
+    if not row.repeatable:
+        return None
     start = None if row.multiline_start is None else re.compile(row.multiline_start.encode())
-    form = Form(encodings.of(row.encoding, mark), start)
+    form = Form(encodings.of(row.encoding, os.pread(descriptor, encodings.MARK_BYTES, 0)), start)
     limits = Limits(row.max_line_bytes, cast(Oversize, row.oversize))
-    if row.oversize != "split" or not data.endswith(form.encoding.carriage_return):
-        return frame(data, start_offset, form, limits, Finish.FILE)
-    # A piece of a long line that happens to end like that: more of the line shows that it does not end there.
-    chunk = frame(data + behind[: form.encoding.unit_bytes], start_offset, form, limits, Finish.FILE)
-    lines = sum(1 for start_ in chunk.line_starts() if start_ < end_offset)
-    return Chunk(start_offset, end_offset, chunk.values[:lines], chunk.line_starts()[:lines])
+    chunk = frame(data, note.start_offset, form, limits, Finish.FILE)
+    lines, carriage_return = len(chunk.values), form.encoding.carriage_return
+    if limits.oversize == "split" and (lines != note.records or data.endswith(carriage_return)):
+        behind = os.pread(descriptor, limits.max_line_bytes + MORE_BYTES, note.end_offset)
+        chunk = _pieces(note, data, behind, form, limits) or chunk
+    chunk = clipped(chunk, note.start_offset, note.end_offset)
+    return chunk if len(chunk.values) == note.records and not chunk.dead_bytes else None
+
+
+def _pieces(note: SegmentNote, data: bytes, behind: bytes, form: Form, limits: Limits) -> Chunk | None:
+    """The records, if they end in the middle of a long line: only with more of it one sees where its pieces end."""
+    chunk = frame(data + behind, note.start_offset, form, limits, Finish.FILE)
+    chunk = clipped(chunk, note.start_offset, note.end_offset)
+    if not chunk.values:
+        return None
+    last = data[chunk.line_starts()[-1] - note.start_offset :]
+    return chunk if chunk.values[-1] == form.encoding.utf8(last) else None
+
+
+def clipped(chunk: Chunk, start_offset: int, end_offset: int) -> Chunk:
+    """The records of a chunk that begin in `[start_offset, end_offset)`."""
+    starts = chunk.line_starts()
+    first = sum(1 for start in starts if start < start_offset)
+    last = sum(1 for start in starts if start < end_offset)
+    return Chunk(
+        start_offset,
+        end_offset,
+        chunk.values[first:last],
+        starts[first:last],
+        dead_bytes=chunk.dead_bytes,
+    )

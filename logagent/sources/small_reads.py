@@ -138,7 +138,7 @@ def _usual(file: TailedFile) -> bool:
     lines = file.lines
     return (
         file.read_offset == file.scanned_offset
-        and not (file.tailing or file.closed or file.retired or file.may_be_copy)
+        and not (file.tailing or file.closed or file.retired or file.may_be_copy or file.held or file.skips)
         and file.predecessor is None
         and file.left_path_s is None
         and lines.start is None

@@ -5,12 +5,13 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gevent import Greenlet
 from gevent.event import Event
 
 from logagent.pipeline.acks import AckTracker
+from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
@@ -87,6 +88,12 @@ class TailedFile:
     """It stands for a compressed one, which is not looked at again when all of it is read."""
     closed: bool = False
     retired: bool = False
+    held: bool = False
+    """It is not read yet: lines of it may have been sent by an earlier process (`sources.recall`)."""
+
+    skips: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges behind `read_offset` that were handed on already."""
+
     beside: bool = False
     """A file with a name that rotation gives came up beside it: perhaps a generation of which nothing was seen."""
 
@@ -198,6 +205,7 @@ class TailedFile:
         """Whether `file`, under the same inode, holds the lines of this one that are on their way."""
         data = os.pread(file.descriptor, HEAD_BYTES, 0)
         unchanged = self.head.fits(data) and file.read_offset == self.acks.acked_offset
+        unchanged = unchanged and not self.skips
         return self.acks.pending and unchanged and file.size_bytes() >= self.acks.end_offset
 
     def bequeath(self, heir: "TailedFile") -> None:
@@ -215,8 +223,8 @@ class TailedFile:
         noticed the rotation wrote it before whatever stands here.
         """
         before = self.predecessor
-        if before is None:
-            return True
+        if before is None or self.held:
+            return not self.held
         if not before.caught_up.is_set():
             return False
         late = now_s - self.found_s < late_s
@@ -236,6 +244,25 @@ class TailedFile:
         self.read_offset = self.scanned_offset = end_offset
         self.lines.advanced()
         self.tails.add(end_offset, tail, self.acks.acked_offset)
+        if self.skips:
+            self.skip()
+
+    def before_skip(self, chunk: Chunk) -> Chunk:
+        """As much of a chunk as was not handed on already."""
+        limit = self.skips[0][0]
+        if chunk.end_offset <= limit:
+            return chunk
+        chunk = chunk.first(sum(1 for start in chunk.line_starts() if start < limit))
+        return replace(chunk, end_offset=min(limit, chunk.end_offset))
+
+    def skip(self) -> None:
+        """Go on behind what was handed on already. Raises OSError."""
+        while self.skips and self.skips[0][0] <= self.read_offset:
+            self.read_offset = self.scanned_offset = max(self.read_offset, self.skips.pop(0)[1])
+            begin = max(0, self.read_offset - TAIL_BYTES)
+            tail = os.pread(self.descriptor, self.read_offset - begin, begin)
+            self.tails.add(self.read_offset, tail, self.acks.acked_offset)
+            self.lines.advanced()
 
     @property
     def look_offset(self) -> int:

@@ -108,7 +108,7 @@ class Tailer:
             with self._turnstile.turn():
                 until_s = self._clock() + PASS_BUDGET_S
                 while (file := self._small.turn(queue, until_s)) is not None:
-                    if not (file.tailing or file.closed or file.retired or self._sip(file)):
+                    if not (file.tailing or file.closed or file.retired or file.held or self._sip(file)):
                         activate(file)
 
     def _sip(self, file: TailedFile) -> bool:
@@ -340,6 +340,7 @@ class Tailer:
     def _hand_on(self, file: TailedFile, chunk: Chunk, data: bytes, offset: int) -> None:
         """`data`, read at `offset`, holds the end of the chunk, unless that is the last line or ends with a hole."""
         file.grow_head()
+        chunk = chunk if not file.skips else file.before_skip(chunk)
         hashed = hash_of(chunk, data, offset, file.render.row, partial(self._checked, file))
         segment = file.render.segment(file, chunk, int(self._wall() * 1000), *hashed)
         file.advance(chunk.end_offset, data, offset)
