@@ -1,41 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The note of a batch that is about to be sent, and how such notes stand in the journal's files. Pure.
+"""The note of a batch that is about to be sent, and how it is written into a record of the journal. Pure.
 
-A frame: magic, format, kind, size, generation of the file, sequence, CRC-32C of all that and of the payload, payload.
-Behind the last frame stand zeros. The payload of an intent is written from pieces that stay the same for a file, so that
-noting a hundred small segments costs little: settled, place, and for each cut its segments, a head and a range each.
+The payload of an intent is written from pieces that stay the same for a file, so that noting a hundred small segments
+costs little: settled, place, and for each cut its segments, a head and a range each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct, error
 from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-FORMAT: Final = 1
-MAGIC: Final = b"\xf1LAJ"
-HEADER: Final = 0
-"""The kind of the first frame of a file: it has no payload and shows the file's generation."""
+SETTLED: Final = Struct(">QQ")
+"""How the payload of an intent begins: what it settles."""
 
-INTENT: Final = 1
-CLOSED: Final = 2
-"""The partition has no open intent any more, although none followed."""
-
-RENDER: Final = 3
-"""Settings that intents name by their id, which stands before the stored document."""
-
-TERMINATOR: Final = bytes(8)
-
-_HEAD = Struct(">4sBBIQQ")
-_CRC = Struct(">I")
-_SETTLED = Struct(">QQ")
 _PLACE = Struct(">IIQIIQ")
 _RANGE = Struct(">QQQII")
 
-SETTLED_BYTES: Final = _SETTLED.size
-"""So long is what an intent's payload begins with."""
-FRAME_BYTES: Final = _HEAD.size + _CRC.size
 _MAX_NUMBER = 2**63 - 1
 _RENDER_ID_BYTES = 16
 
@@ -124,96 +106,9 @@ class Settled(NamedTuple):
 NOTHING_SETTLED: Final = Settled(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame whose CRC is right."""
-
-    kind: int
-    generation: int
-    sequence: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Bytes `[start, end)` of a journal file that should be records and are not."""
-
-    start: int
-    end: int
-    reason: str
-
-
 def source_crc(data: bytes, before: int = 0) -> int:
     """The hash of source bytes; `before` is that of what stands right before them."""
     return int(crc32c(data, before))
-
-
-def encode_frame(kind: int, generation: int, sequence: int, payload: bytes = b"") -> bytes:
-    """One frame."""
-    head = _HEAD.pack(MAGIC, FORMAT, kind, len(payload), generation, sequence)
-    return b"".join((head, _CRC.pack(crc32c(payload, crc32c(head))), payload))
-
-
-def scan(data: bytes) -> tuple[list[Frame], list[Refusal], int]:
-    """The frames of a file's newest generation, what had to be refused between them, and where the next one goes.
-
-    Frames of earlier generations, which stand behind the end, are not mentioned.
-    """
-    whole = list(_whole_frames(data))
-    if not whole:
-        reason = None if not data.strip(b"\0") else "there is no whole record in the file"
-        return [], [Refusal(0, len(data), reason)] if reason else [], 0
-    newest = max(frame.generation for _, frame in whole)
-    frames: list[Frame] = []
-    refused: list[Refusal] = []
-    expected = 0
-    for start, frame in whole:
-        if frame.generation != newest:
-            continue
-        if start > expected:
-            refused.append(Refusal(expected, start, _why_not(data, expected)))
-        frames.append(frame)
-        expected = start + FRAME_BYTES + len(frame.payload)
-    tail = data[expected : expected + len(TERMINATOR)]
-    if tail.strip(b"\0"):
-        refused.append(Refusal(expected, len(data), _why_not(data, expected)))
-    return frames, refused, expected
-
-
-def _whole_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    """Every frame with a right CRC, wherever it stands."""
-    at = data.find(MAGIC)
-    while at >= 0:
-        frame = _frame_at(data, at)
-        if isinstance(frame, Frame):
-            yield at, frame
-            at = data.find(MAGIC, at + FRAME_BYTES + len(frame.payload))
-        else:
-            at = data.find(MAGIC, at + 1)
-
-
-def _frame_at(data: bytes, at: int) -> Frame | str:
-    """The frame, or why there is none."""
-    if len(data) - at < FRAME_BYTES:
-        return "a record is cut off"
-    magic, version, kind, size, generation, sequence = _HEAD.unpack_from(data, at)
-    if magic != MAGIC:
-        return "no record begins here"
-    begin = at + FRAME_BYTES
-    if begin + size > len(data):
-        return "a record is cut off, or its size is wrong"
-    (crc,) = _CRC.unpack_from(data, at + _HEAD.size)
-    payload = data[begin : begin + size]
-    if crc32c(payload, crc32c(data[at : at + _HEAD.size])) != crc:
-        return "the checksum of a record is wrong"
-    if version != FORMAT:
-        return f"a record has format {version}, this release reads {FORMAT}"
-    return Frame(kind, generation, sequence, payload)
-
-
-def _why_not(data: bytes, at: int) -> str:
-    frame = _frame_at(data, at)
-    return frame if isinstance(frame, str) else "a record of an earlier time stands here"
 
 
 # -- payloads ---------------------------------------------------------------------------------------------------------
@@ -231,14 +126,9 @@ def encode_intent(record: IntentRecord, settles: Settled = NOTHING_SETTLED) -> b
             record.base_sequence,
             record.max_timestamp_ms,
         )
-        return encode_settled(settles) + place + encode_cuts([parts_of(segments) for segments in cuts])
+        return SETTLED.pack(*settles) + place + encode_cuts([parts_of(segments) for segments in cuts])
     except error as fault:
         raise ValueError(f"it cannot be written: {fault}") from fault
-
-
-def encode_settled(settles: Settled) -> bytes:
-    """How the payload of an intent begins."""
-    return _SETTLED.pack(*settles)
 
 
 def encode_place(
@@ -287,7 +177,7 @@ def parts_of(segments: Sequence[SegmentNote]) -> list[bytes]:
 def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     """The intent and what it settles. Raises IntentRefused."""
     reader = _Reader(payload)
-    settles = Settled(*reader.unpack(_SETTLED))
+    settles = Settled(*reader.unpack(SETTLED))
     partition, partitions, producer_id, epoch, base, stamp = reader.unpack(_PLACE)
     cluster_id, topic = reader.string(), reader.string()
     cuts = [_segments(reader) for _ in range(reader.number())]

@@ -19,19 +19,18 @@ from gevent.lock import BoundedSemaphore
 
 from logagent.spawn import in_thread
 from logagent.state import intents
-from logagent.state.intents import (
+from logagent.state.frames import (
     CLOSED,
+    FRAME_BYTES,
     HEADER,
     INTENT,
-    NOTHING_SETTLED,
     RENDER,
     TERMINATOR,
     Frame,
-    IntentRecord,
-    PartitionKey,
-    SegmentNote,
-    Settled,
+    encode_frame,
+    scan,
 )
+from logagent.state.intents import NOTHING_SETTLED, IntentRecord, PartitionKey, SegmentNote, Settled
 
 Sync = Literal["normal", "full"]
 
@@ -139,7 +138,7 @@ class Journal:
 
     def write(self, record: IntentRecord) -> Written | Degraded:
         """Note what is about to be sent, and whether the partition's batch before it was acknowledged."""
-        return self.write_payload(record.key, intents.encode_intent(record)[intents.SETTLED_BYTES :])
+        return self.write_payload(record.key, intents.encode_intent(record)[intents.SETTLED.size :])
 
     def write_payload(self, key: PartitionKey, payload: bytes) -> Written | Degraded:
         """The same of what was encoded already, but for what it settles."""
@@ -147,7 +146,7 @@ class Journal:
         settles = NOTHING_SETTLED
         if before is not None and before.settled_records:
             settles = Settled(before.sequence, before.settled_records)
-        return self._put(INTENT, key, intents.encode_settled(settles) + payload)
+        return self._put(INTENT, key, intents.SETTLED.pack(*settles) + payload)
 
     def render(self, render_id: bytes, document: bytes) -> None:
         """Note settings before an intent that names them; call it before each one, it writes what is new.
@@ -236,7 +235,7 @@ class Journal:
         return self._failure() or Written(sequence)
 
     def _append(self, kind: int, payload: bytes) -> int:
-        size = intents.FRAME_BYTES + len(payload) + len(TERMINATOR)
+        size = FRAME_BYTES + len(payload) + len(TERMINATOR)
         if self._files[self._current].end + size > self._capacity_bytes:
             self._change_files()
         file = self._files[self._current]
@@ -245,7 +244,7 @@ class Journal:
         return self._sequence
 
     def _pwrite(self, file: _File, kind: int, sequence: int, payload: bytes) -> None:
-        frame = intents.encode_frame(kind, file.generation, sequence, payload)
+        frame = encode_frame(kind, file.generation, sequence, payload)
         if os.pwrite(file.descriptor, frame + TERMINATOR, file.end) != len(frame) + len(TERMINATOR):
             raise OSError(f"{file.path}: written in part only")
         file.end += len(frame)
@@ -335,7 +334,7 @@ class Journal:
         for number, name in enumerate(NAMES):
             file = _File(self._directory / name, _open_file(self._directory / name))
             self._files.append(file)
-            kept, problems, file.end = intents.scan(_read_all(file.descriptor))
+            kept, problems, file.end = scan(_read_all(file.descriptor))
             _preallocate(file.descriptor, self._capacity_bytes)
             refused += [Refused(file.path, one.start, one.end, one.reason) for one in problems]
             if kept:
