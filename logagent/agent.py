@@ -91,18 +91,7 @@ class Agent:
             full_sync=settings.agent.state_sync == "full",
         )
         turnstile = Turnstile(clock.monotonic)
-        self._sender = NativeSender(
-            self._sender_settings(data_dir),
-            Cluster(settings.kafka_addr, "logagent", KAFKA_TIMEOUT_S, self._spawner),
-            spawner=self._spawner,
-            events=events,
-            clock=clock.monotonic,
-            wall=clock.wall,
-            work_turn=turnstile.turn,
-            notebook=self._recovery.notebook(self._state.book),
-            on_delivered=lambda note: self._collector.recall.advance(note),
-            on_unknown=lambda note: self._collector.recall.release([note]),
-        )
+        self._sender = self._build_sender(data_dir, turnstile)
         tailer = Tailer(
             self._tail_settings(),
             self._sender,
@@ -131,6 +120,20 @@ class Agent:
         self._admin = self._build_admin(data_dir)
 
     # -- building -----------------------------------------------------------------------------------------------------
+
+    def _build_sender(self, data_dir: DataDir, turnstile: Turnstile) -> NativeSender:
+        return NativeSender(
+            self._sender_settings(data_dir),
+            Cluster(self.settings.kafka_addr, "logagent", KAFKA_TIMEOUT_S, self._spawner),
+            spawner=self._spawner,
+            events=self._events,
+            clock=clock.monotonic,
+            wall=clock.wall,
+            work_turn=turnstile.turn,
+            notebook=self._recovery.notebook(self._state.book),
+            on_delivered=lambda note: self._collector.recall.advance(note),
+            on_unknown=lambda note: self._collector.recall.release([note]),
+        )
 
     def _sender_settings(self, data_dir: DataDir) -> SenderSettings:
         settings = self.settings

@@ -85,7 +85,9 @@ class NativeSender:
             on_change=self._metadata_changed,
             on_failure=lambda reason: events.metadata_failed(reason=reason),
             on_recovery=events.metadata_back,
-            on_parked=self._parked,
+            on_parked=lambda topic, code: events.topic_parked(
+                topic=topic, code=code, reason=describe(code).sentence
+            ),
             on_back=lambda topic: events.topic_back(topic=topic),
         )
         self.leaders = Leaders(
@@ -95,13 +97,7 @@ class NativeSender:
         self._retreat = Retreat(self._lanes, self.directory, self._schedule, wall)
         self._notebook = notebook
         self._producer = Producer(cluster, events, wall)
-        self._graveyard = Graveyard(
-            settings.dead_letter,
-            on_done=lambda segments: self._settler.done(segments),
-            spawner=spawner,
-            events=events,
-            wall=wall,
-        )
+        self._graveyard = self._build_graveyard()
         self.reasons = Reasons(self._lanes, self.directory, self.leaders, self._graveyard, notebook, clock)
         self._settler = Settler(
             self._graveyard,
@@ -114,16 +110,30 @@ class NativeSender:
             clock=clock,
         )
         self._links = Links(cluster, self.directory, self.leaders, clock)
-        self._delivery = Delivery(
+        self._delivery = self._build_delivery(cluster, work_turn)
+
+    def _build_graveyard(self) -> Graveyard:
+        return Graveyard(
+            self._settings.dead_letter,
+            on_done=lambda segments: self._settler.done(segments),
+            spawner=self._spawner,
+            events=self._events,
+            wall=self._wall,
+        )
+
+    def _build_delivery(
+        self, cluster: Cluster, work_turn: Callable[[], AbstractContextManager[None]]
+    ) -> Delivery:
+        return Delivery(
             cluster,
             self.directory,
             self._links,
             self._producer,
             self._settler,
-            notebook,
-            settings,
-            events=events,
-            clock=clock,
+            self._notebook,
+            self._settings,
+            events=self._events,
+            clock=self._clock,
             work_turn=work_turn,
         )
 
@@ -305,9 +315,6 @@ class NativeSender:
             lane.room.set()
         self._schedule.reassign()
         self._wake.set()
-
-    def _parked(self, topic: str, code: int) -> None:
-        self._events.topic_parked(topic=topic, code=code, reason=describe(code).sentence)
 
     def _leader_back(self) -> None:
         for lane in self._lanes.all.values():
