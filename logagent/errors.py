@@ -47,6 +47,10 @@ class DataDirUnusable(LogagentError):
     """data_dir cannot be made, read or written."""
 
 
+class DeadLetterFailed(LogagentError):
+    """The dead-letter file cannot be read or changed."""
+
+
 class AgentNotRunning(LogagentError):
     """No agent answers on the admin socket."""
 

@@ -2,8 +2,9 @@
 """Records that Kafka refuses for good go to the dead-letter file, however long that takes; only then files move on."""
 
 import os
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -49,15 +50,15 @@ class Graveyard:
         self._spawner = spawner
         self._events = events
         self._wall = wall
-        self._writing = BoundedSemaphore(
-            1
-        )  # a command may have the file for a while: one thread of the pool waits
-        self._waiting: Counter[str] = Counter()
+        # A command may have the file for a while: then one thread of the pool waits for it, not all.
+        self._writing = BoundedSemaphore(1)
+        self._letters: dict[str, deque[Callable[[], None]]] = {}
+        self._waiting: set[str] = set()
         self.failure = ""
 
     def blocked(self, service: str) -> str:
         """Why nothing more of the service may be taken; empty if it may."""
-        return self._full() if self._waiting[service] else self.failure
+        return self._full() if service in self._waiting else self.failure
 
     @property
     def reasons(self) -> list[str]:
@@ -71,7 +72,26 @@ class Graveyard:
 
     def bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
         """Have the one record of a segment written. `line_bytes`: of which it is only the beginning."""
-        self._spawner.once("dead-letter", self._bury, segment, topic, code, reason, line_bytes)
+        service = segment.source.service
+        letter = partial(self._bury, segment, topic, code, reason, line_bytes)
+        waiting = self._letters.get(service)
+        if waiting is not None:
+            waiting.append(letter)
+            return
+        self._letters[service] = deque([letter])
+        self._spawner.once("dead-letter", self._work, service)
+
+    def _work(self, service: str) -> None:
+        """The letters of a service, one after the other and in their order."""
+        letters = self._letters[service]
+        try:
+            while letters:
+                letters.popleft()()
+        finally:
+            del self._letters[service]
+        if service in self._waiting:
+            self._waiting.discard(service)
+            self._events.dead_letter_room(service=service)
 
     def _bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
         record = dead_letter.DeadRecord(
@@ -115,18 +135,12 @@ class Graveyard:
             return True
         if self._when_full == "drop":
             return False
-        self._waiting[record.service] += 1
-        try:
-            while not self._written(record):
-                self._events.dead_letter_full(
-                    service=record.service, path=os.fsencode(self._path), limit_bytes=self._limit_bytes or 0
-                )
-                gevent.sleep(ROOM_AGAIN_S)
-        finally:
-            self._waiting[record.service] -= 1
-            self._waiting += Counter()  # forget who does not wait any more
-        if not self._waiting[record.service]:
-            self._events.dead_letter_room(service=record.service)
+        self._waiting.add(record.service)
+        while not self._written(record):
+            self._events.dead_letter_full(
+                service=record.service, path=os.fsencode(self._path), limit_bytes=self._limit_bytes or 0
+            )
+            gevent.sleep(ROOM_AGAIN_S)
         return True
 
     def _written(self, record: dead_letter.DeadRecord) -> bool:

@@ -111,14 +111,41 @@ def test_a_full_file_holds_up_the_services_that_need_it_until_there_is_room(
     )
 
 
+def test_letters_of_a_service_stand_in_the_order_in_which_they_were_refused(
+    make: Callable[..., Yard],
+) -> None:
+    yard = make()
+    for offset in range(50):
+        yard.bury(offset)
+    yard.until(lambda: len(yard.done) == 50)
+    assert yard.offsets() == yard.done == list(range(50))
+
+
 def test_a_service_waits_as_long_as_one_of_its_letters_does(make: Callable[..., Yard]) -> None:
     yard = make(limit_bytes=size_of_one(make))
     for offset in (0, 5, 6):
         yard.bury(offset)
-    yard.until(lambda: len(yard.done) == 1 and yard.graveyard._waiting["web"] == 2)
+    yard.until(lambda: yard.graveyard.blocked("web") != "")
     yard.empty()
-    yard.until(lambda: len(yard.done) == 2)
-    assert yard.graveyard.blocked("web") != ""
+    yard.until(lambda: yard.done == [0, 5])
+    for _ in range(10):
+        assert yard.graveyard.blocked("web") != ""
+        gevent.sleep(0.005)
+    yard.empty()
+    yard.until(lambda: yard.graveyard.blocked("web") == "")
+    assert yard.done == [0, 5, 6]
+
+
+def test_a_service_that_waits_does_not_hold_up_another(make: Callable[..., Yard]) -> None:
+    yard = make(limit_bytes=size_of_one(make))
+    yard.bury(0)
+    yard.until(lambda: yard.done == [0])
+    yard.bury(1 << 70)  # one digit more than there will be room for
+    yard.until(lambda: yard.graveyard._waiting == {"web"})
+    yard.bury(3, service="db ")
+    yard.empty()
+    yard.until(lambda: 3 in yard.done)
+    assert yard.graveyard._waiting == {"web"}
 
 
 def test_what_is_dropped_is_counted_and_its_file_goes_on(make: Callable[..., Yard]) -> None:
