@@ -77,12 +77,7 @@ class Collector:
         self._shelf = Shelf(book, feeder, events)
         self.entries, self.files = self._shelf.entries, self._shelf.files
         self._generations = self._shelf.generations
-        self.recall = Recall(
-            book,
-            open_=lambda path: open_if_log(path, self.settings.refusal),
-            wake=feeder.wake,
-            encode_headers=encode_headers,
-        )
+        self.recall = Recall(book, self._open_again, feeder.wake, encode_headers)
         self._intake = self._shelf.intake = Intake(
             settings.host_id,
             book,
@@ -348,6 +343,9 @@ class Collector:
             os.close(opened.descriptor)
             self._refuse(state, path, f"it cannot be read: {error.strerror}")
             return None
+
+    def _open_again(self, path: bytes) -> Opened | None:
+        return open_if_log(path, self.settings.refusal)
 
     def _predecessor(self, file: TailedFile) -> TailedFile | None:
         """The generation that was at this path before, while it is not read to its end."""

@@ -71,13 +71,13 @@ class _Recalled:
 class Recall:
     """`settle` and `hold` before any file is opened, in that order; `build` for each intent once it is `ready`.
 
+    `open_` opens a path, `wake` sees to it that a file is read.
     `on_news()` is called when another file is open, and when all entries have been looked at.
     """
 
     def __init__(
         self,
         book: PositionBook,
-        *,
         open_: Callable[[bytes], Opened | None],
         wake: Callable[[TailedFile], None],
         encode_headers: HeaderEncoder,
