@@ -27,7 +27,8 @@ from logagent.ops.metrics import Metrics
 from logagent.ops.shown import shown
 from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
-from logagent.senders.native_sender import NativeSender, SenderSettings
+from logagent.senders.native_sender import NativeSender
+from logagent.senders.settings import SenderSettings
 from logagent.sources.collector import Collector, CollectorSettings
 from logagent.sources.deleted import Bounds
 from logagent.sources.expiry import Expiry
@@ -136,16 +137,8 @@ class Agent:
         )
 
     def _sender_settings(self, data_dir: DataDir) -> SenderSettings:
-        settings = self.settings
-        return SenderSettings(
-            thread_num=settings.thread_num,
-            linger_s=settings.kafka.linger_ms / 1000,
-            batch_bytes=settings.kafka.batch_bytes,
-            partitioner=settings.kafka.partitioner,
-            budget_bytes=agent_limits.budget_bytes(settings, agent_limits.rss_bytes()),
-            intent_give_up_s=settings.kafka.intent_give_up_s,
-            dead_letter=data_dir.path / "dead-letter.jsonl",
-        )
+        budget_bytes = agent_limits.budget_bytes(self.settings, agent_limits.rss_bytes())
+        return SenderSettings.of(self.settings, data_dir.path, budget_bytes)
 
     def _collector_settings(self, host_id: str) -> CollectorSettings:
         files = self.settings.files

@@ -5,8 +5,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -30,24 +28,12 @@ from logagent.senders.partition import State
 from logagent.senders.producer import Producer
 from logagent.senders.reasons import Reasons
 from logagent.senders.retreat import Retreat
+from logagent.senders.settings import SenderSettings
 from logagent.senders.settler import Settler
 from logagent.spawn import Spawner
 from logagent.state.intents import IntentRecord, SegmentNote
 
 STALL_CHECK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class SenderSettings:
-    """What the operator can turn. `budget_bytes` bounds the memory of lines between reading and acknowledgement."""
-
-    thread_num: int
-    linger_s: float
-    batch_bytes: int
-    partitioner: str
-    budget_bytes: int
-    dead_letter: Path
-    intent_give_up_s: float = 600.0
 
 
 class NativeSender:
@@ -67,7 +53,7 @@ class NativeSender:
         on_delivered: Callable[[SegmentNote], None] = lambda _note: None,
         on_unknown: Callable[[SegmentNote], None] = lambda _note: None,
     ) -> None:
-        """`notebook` None: at least once. Lines of an earlier process that are not at hand are told to the other two."""
+        """`notebook` None: at least once. The other two hear of lines of an earlier process that are not at hand."""
         self._settings = settings
         self._clock = clock
         self._wall = wall
@@ -119,6 +105,8 @@ class NativeSender:
             spawner=self._spawner,
             events=self._events,
             wall=self._wall,
+            limit_bytes=self._settings.dead_letter_max_bytes,
+            when_full=self._settings.dead_letter_full,
         )
 
     def _build_delivery(
@@ -206,7 +194,7 @@ class NativeSender:
     def has_room(self, route: Route) -> bool:
         """Whether a segment may be put now."""
         lane = self._lane(route)
-        return lane is not None and self._room_in(lane)
+        return lane is not None and self._room_in(lane) and not self._graveyard.blocked(route.service)
 
     def wait_room(self, route: Route, timeout_s: float) -> str:
         """Block until a segment may be put: "" then; after `timeout_s`, why not."""
@@ -220,10 +208,11 @@ class NativeSender:
                     return self.reasons.why_unknown(topic)
                 topic.known.wait(timeout=left_s)
                 continue
-            if self._room_in(lane):
+            blocked = self._graveyard.blocked(route.service)
+            if not blocked and self._room_in(lane):
                 return ""
             if left_s <= 0:
-                return self.reasons.why_full(lane)
+                return blocked or self.reasons.why_full(lane)
             lane.room.clear()
             lane.room.wait(timeout=left_s)
 
@@ -295,7 +284,7 @@ class NativeSender:
             return False
         if partition.unacked_since_s != float("inf") and partition.failing(self._clock()):
             return False
-        if self.leaders.trouble(lane.leader) or self._graveyard.failure:
+        if self.leaders.trouble(lane.leader):
             return False
         # A partition that holds nothing may always take one chunk, so that a busy neighbour cannot shut it out.
         return self._lanes.memory_bytes < self._settings.budget_bytes or partition.empty

@@ -38,7 +38,7 @@ class Reasons:
             *self._leaders.troubles(),
             *self.topics(),
             *self.partitions(),
-            *([self._graveyard.failure] if self._graveyard.failure else []),
+            *self._graveyard.reasons,
             *([] if self._notebook is None else self._notebook.reasons),
         ]
 
@@ -64,8 +64,8 @@ class Reasons:
     def why_full(self, lane: Lane) -> str:
         """Why nothing can be put for the partition now."""
         partition = lane.partition
-        if partition.parked_reason or self._graveyard.failure:
-            return partition.parked_reason or self._graveyard.failure
+        if partition.parked_reason:
+            return partition.parked_reason
         trouble = self._leaders.trouble(lane.leader)
         if trouble:
             return f"{partition.topic}-{partition.number}: {trouble}" if lane.leader < 0 else trouble

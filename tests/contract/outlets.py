@@ -8,7 +8,8 @@ from contextlib import ExitStack, nullcontext
 
 from logagent.kafka.connections import Cluster
 from logagent.kafka.record_batch import encode_header_block
-from logagent.senders.native_sender import NativeSender, SenderSettings
+from logagent.senders.native_sender import NativeSender
+from logagent.senders.settings import SenderSettings
 from tests.contract.worlds import SPAWNER
 from tests.support.consumer import read_messages
 from tests.support.kafka import HOST

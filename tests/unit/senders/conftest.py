@@ -13,8 +13,9 @@ from logagent.backoff import Backoff
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
 from logagent.senders import directory, graveyard, leaders, native_sender, partition, producer
-from logagent.senders.native_sender import NativeSender, SenderSettings
+from logagent.senders.native_sender import NativeSender
 from logagent.senders.partition import Partition
+from logagent.senders.settings import SenderSettings
 from logagent.spawn import Spawner
 from tests.unit.pipeline.sources import Source
 from tests.unit.senders.twins import FakeCluster
