@@ -39,6 +39,7 @@ from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
 from logagent.state.care import StateCare
 from logagent.state.data_dir import DataDir
+from logagent.state.machine import moved_here
 
 KAFKA_TIMEOUT_S = 3.0
 DRAIN_LOOK_S = 0.02
@@ -83,6 +84,8 @@ class Agent:
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
 
         host_id = data_dir.host_id(settings.agent.host_id)
+        if moved_here(data_dir.path):
+            events.data_dir_moved(data_dir=data_dir.path, host_id=host_id)
         self._recovery = Recovery(settings, data_dir.path, events)
         self._state = StateCare(
             data_dir.path,

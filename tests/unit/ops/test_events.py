@@ -23,6 +23,7 @@ DENIED = PermissionError(13, "Permission denied")
 # name -> (arguments, a piece of the sentence)
 FACTS: dict[str, tuple[dict[str, object], str]] = {
     "agent_started": ({"version": "0.1.0", "host_id": "h1", "data_dir": Path("/d")}, "started as host h1"),
+    "data_dir_moved": ({"data_dir": Path("/d"), "host_id": "h1"}, "/d was last used on another machine; here the host is h1."),
     "agent_stopping": ({"reason": "SIGTERM"}, "Stopping: SIGTERM."),
     "agent_stopped": ({"unacked_bytes": 12}, "12 bytes were read and not acknowledged"),
     "second_signal": ({}, "Leaving at once"),
@@ -203,7 +204,7 @@ def test_a_fact_writes_one_sentence_and_moves_its_metric(told: Told, name: str) 
     record = told.record()
     assert FACTS[name][1] in sentence
     assert "%(" not in sentence
-    assert re.match(r"[A-Z]|logagent |tailer |thread_num", sentence)
+    assert re.match(r"[A-Z]|/d|logagent |tailer |thread_num", sentence)
     assert (record.name, record.levelno) == (declared.logger, declared.level)
     assert record.__dict__["fact"] == name
     moved = {key for key, value in told.samples().items() if before.get(key) != value}
