@@ -18,8 +18,8 @@ class AgentEvents(FactTeller):
     @fact(
         "agent",
         WARNING,
-        "%(data_dir)s was last used on another machine; here the host is %(host_id)s. If an agent there still ships the same"
-        " files, their lines come twice. What was on its way is asked about before it is sent.",
+        "%(data_dir)s was last used on another machine; here the host is %(host_id)s. If an agent there still ships"
+        " the same files, their lines come twice. What was on its way is asked about before it is sent.",
     )
     def data_dir_moved(self, *, data_dir: Path | str, host_id: str) -> Extra: ...
 
