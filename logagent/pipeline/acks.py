@@ -82,11 +82,6 @@ class AckTracker:
         """What nothing has been made of yet, although what is behind it is on its way."""
         return [span for span in self._spans if isinstance(span, Gap) and not span.done]
 
-    def drop_last_gaps(self) -> None:
-        """What nothing follows is no gap."""
-        while self._spans and isinstance(self._spans[-1], Gap) and not self._spans[-1].done:
-            self._spans.pop()
-
     def _fill(self, span: Span, expected_offset: int) -> None:
         for gap in self.gaps:
             if gap.start_offset == span.start_offset and span.end_offset <= gap.end_offset:

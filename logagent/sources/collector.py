@@ -71,9 +71,7 @@ class Collector:
         self.settings = settings
         self._book = book
         self._feeder = feeder
-        self._spawner = spawner
-        self._events = events
-        self._clock = clock
+        self._spawner, self._events, self._clock = spawner, events, clock
         self._shelf = Shelf(book, feeder, events)
         self.entries, self.files = self._shelf.entries, self._shelf.files
         self._generations = self._shelf.generations
@@ -84,7 +82,6 @@ class Collector:
             start_at=lambda: self.settings.start_at,
             limits=lambda: self.settings.limits,
             counts_of=counts_of,
-            encode_headers=encode_headers,
             recall=self.recall,
             on_acked=self._shelf.on_acked,
             on_rewind=feeder.wake,

@@ -10,7 +10,7 @@ from logagent.clock import MonotonicClock, wall
 from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.pipeline.outlet import Route
-from logagent.pipeline.render import HeaderEncoder, Render
+from logagent.pipeline.render import Render
 from logagent.pipeline.render_row import RenderRow
 from logagent.sources import line_reader, resume
 from logagent.sources.framing import Limits
@@ -46,7 +46,6 @@ class Intake:
         start_at: Callable[[], str],
         limits: Callable[[], Limits],
         counts_of: Callable[[str], ServiceCounts],
-        encode_headers: HeaderEncoder,
         recall: Recall,
         on_acked: Callable[[TailedFile], None],
         on_rewind: Callable[[TailedFile], None],
@@ -59,7 +58,6 @@ class Intake:
         self._start_at = start_at
         self._limits = limits
         self._counts_of = counts_of
-        self._encode_headers = encode_headers
         self._recall = recall
         self._on_acked = on_acked
         self._on_rewind = on_rewind
@@ -185,7 +183,7 @@ class Intake:
             encoding=entry.encoding,
             multiline_start=entry.multiline_start,
         )
-        return Render(row, self._encode_headers)
+        return Render(row, self._recall.encode_headers)
 
     @staticmethod
     def _at(offset: int, opened: Opened, label: bytes) -> Beginning:

@@ -56,31 +56,22 @@ class Layer:
             piece.reached = piece.reached or piece.end_offset <= self._position_offset
         parts: list[SegmentNote | Piece] = [*settled, *(piece for piece in pieces if not piece.reached)]
         for part in sorted(parts, key=attrgetter("start_offset")):
-            stands = self._lay_settled(part) if isinstance(part, SegmentNote) else self._lay_piece(part)
-            if not stands:
-                return  # other bytes stand there: whatever follows is read as it is
+            if isinstance(part, SegmentNote):
+                self._lay_settled(part)
+            else:
+                self._lay_piece(part)
 
-    def _lay_settled(self, note: SegmentNote) -> bool:
-        if note.end_offset <= self._end:
-            return True
-        if self._source(note) is None:
-            return False
-        self._leave_gap(note.start_offset)
-        self._add(Gap(self._end, note.end_offset, done=True))
-        return True
+    def _lay_settled(self, note: SegmentNote) -> None:
+        if note.end_offset > self._end and self._source(note) is not None:
+            self._leave_gap(note.start_offset)
+            self._add(Gap(self._end, note.end_offset, done=True))
 
-    def _lay_piece(self, piece: Piece) -> bool:
-        note, acks = piece.note, self._file.acks
+    def _lay_piece(self, piece: Piece) -> None:
+        note = piece.note
         proved = bool(note.hashed_bytes) or note.start_offset == self._end
         data = self._source(note) if proved else None
-        if data is None:
-            return False
-        if piece.start_offset < self._end:
-            if acks.pending or self._end > self._position_offset:
-                return False  # it overlaps what was laid
-            # The position is within the segment: what the journal says counts.
-            self._file.acks = AckTracker(piece.start_offset)
-            self._end = piece.start_offset
+        if data is None or not self._begins_free(piece):
+            return  # other bytes stand there, or they are somebody else's
         self._leave_gap(piece.start_offset)
         chunk = self._records(note, data)
         if chunk is None:
@@ -90,7 +81,13 @@ class Layer:
             piece.segment = self._segment(piece, chunk)
             self._file.counts.lines_read += len(piece.segment.values)
             self._add(piece.segment)
-        return True
+
+    def _begins_free(self, piece: Piece) -> bool:
+        if piece.start_offset < self._end == self._position_offset and not self._file.acks.pending:
+            # The position is within the segment: what the journal says counts.
+            self._file.acks = AckTracker(piece.start_offset)
+            self._end = piece.start_offset
+        return piece.start_offset >= self._end
 
     def _segment(self, piece: Piece, chunk: Chunk) -> Segment:
         note = piece.note
@@ -128,13 +125,11 @@ class Layer:
 def go_on(file: TailedFile) -> None:
     """Read on behind what is on its way, and before that what lies between."""
     acks = file.acks
-    acks.drop_last_gaps()
     gaps = acks.gaps
     ends = [*(gap.start_offset for gap in gaps[1:]), acks.end_offset]
     file.skips = [(gap.end_offset, end) for gap, end in zip(gaps, ends, strict=True)] if gaps else []
     file.read_offset = file.scanned_offset = gaps[0].start_offset if gaps else acks.end_offset
     file.tails = Tails(file.read_offset, resume.tail_at(file.descriptor, file.read_offset))
-    file.lines.advanced()
     file.may_be_copy = file.may_be_copy and not file.read_offset
     file.held = False
 

@@ -198,7 +198,7 @@ class OffTime:
     def _put(self, state: EntryFiles, one: Found, named: bool) -> None:
         position, opened = one.position, one.opened
         known = (position.service, opened.key) in self._shelf.files
-        if known or (opened.size_bytes <= position.offset_in(opened.size_bytes) and not named):
+        if known or (opened.size_bytes <= position.offset and not named):
             if not known:
                 self._shelf.intake.go_on(position, opened)  # nothing of it is left to be read
             os.close(opened.descriptor)

@@ -84,7 +84,7 @@ class Recall:
     ) -> None:
         self._book = book
         self._wake = wake
-        self._encode_headers = encode_headers
+        self.encode_headers = encode_headers
         self._ground = Grounding(book, open_)
         self._files: dict[FileId, _Recalled] = {}
         self._other_ids: dict[FileId, FileId] = {}
@@ -248,7 +248,7 @@ class Recall:
         Layer(file, self._render_of, rows).lay(known.settled, known.pieces)
 
     def _render_of(self, row: RenderRow) -> Render:
-        return self._renders.setdefault(row.id, Render(row, self._encode_headers))
+        return self._renders.setdefault(row.id, Render(row, self.encode_headers))
 
     def _let_go(self, known: _Recalled) -> None:
         """Have a file read on, if everything about it is decided."""

@@ -223,8 +223,8 @@ class TailedFile:
         noticed the rotation wrote it before whatever stands here.
         """
         before = self.predecessor
-        if before is None or self.held:
-            return not self.held
+        if before is None:
+            return True
         if not before.caught_up.is_set():
             return False
         late = now_s - self.found_s < late_s
@@ -262,7 +262,6 @@ class TailedFile:
             begin = max(0, self.read_offset - TAIL_BYTES)
             tail = os.pread(self.descriptor, self.read_offset - begin, begin)
             self.tails.add(self.read_offset, tail, self.acks.acked_offset)
-            self.lines.advanced()
 
     @property
     def look_offset(self) -> int:

@@ -11,7 +11,7 @@ from crc32c import crc32c
 
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.render_row import RenderRow
-from logagent.sources.identity import inode_identity
+from logagent.sources.identity import digest, inode_identity
 from logagent.sources.opening import open_log
 from logagent.sources.recall import Built, rows_of
 from logagent.state.changes import STARTED_OVER
@@ -237,7 +237,7 @@ def test_a_file_whose_lines_are_all_behind_its_position_is_not_held(crash: Crash
 def test_a_position_within_a_segment_gives_way_to_the_journal(crash: Crash, log: Path) -> None:
     note = crash.append(log, b"one\ntwo\n")
     bench = crash.bench()
-    bench.book.note(replace(saved_position(log, 4)))
+    bench.book.note(saved_position(log, 4))
     record = intent([note])
     bench.collector.recall.hold([record], crash.rows)
     bench.read(log)
@@ -252,7 +252,7 @@ def test_a_position_within_a_segment_gives_way_to_the_journal(crash: Crash, log:
 def saved_position(log: Path, offset: int) -> Position:
     opened = open_log(bytes(log), lambda _: None)
     os.close(opened.descriptor)
-    return Position("web", opened.identity, str(log), bytes(log), offset, 0, b"")
+    return Position("web", opened.identity, str(log), bytes(log), offset, 0, digest(b""))
 
 
 def test_lines_of_earlier_cuts_are_built_as_well(crash: Crash, log: Path, tmp_path: Path) -> None:
@@ -321,6 +321,45 @@ def test_an_entry_that_is_stopped_takes_its_held_files_along(crash: Crash, log: 
     bench.collector.stop_entry(entry.id)
 
     assert crash.build(record).vanished == (note,)
+
+
+def test_a_position_that_came_behind_a_note_meanwhile_counts(crash: Crash, log: Path) -> None:
+    note = crash.append(log, b"one\n")
+    bench = crash.bench()
+    record = intent([note])
+    bench.collector.recall.hold([record], crash.rows)
+    bench.book.note(saved_position(log, 4))
+    bench.read(log)
+
+    assert crash.build(record).reached == (note,)
+
+
+def test_no_line_is_built_twice(crash: Crash, log: Path) -> None:
+    note = crash.append(log, b"one\n")
+    bench = crash.bench()
+    records = [intent([note], partition=1), intent([note], partition=2)]
+    bench.collector.recall.hold(records, crash.rows)
+    bench.read(log)
+
+    built = [crash.build(record) for record in records]
+
+    assert [values(one.segments) for one in built] == [[b"one"], []]
+    assert built[1].vanished == (note,)
+
+
+def test_what_is_built_stays_so_when_its_entry_is_started_again(crash: Crash, log: Path) -> None:
+    record = intent([crash.append(log, b"one\n")])
+    bench = crash.bench()
+    bench.collector.recall.hold([record], crash.rows)
+    entry = bench.read(log)
+    built = crash.build(record)
+    bench.collector.stop_entry(entry.id)
+    with log.open("ab") as file:
+        file.write(b"two\n")
+    bench.collector.start_entry(entry)
+
+    bench.until_lines(b"two")
+    assert values(built.segments) == [b"one"]
 
 
 # -- when it is time --------------------------------------------------------------------------------------------------
@@ -392,6 +431,7 @@ def test_lines_that_were_delivered_although_they_cannot_be_built_are_not_read_ag
 
     bench.collector.recall.advance(record.segments[0])
 
+    assert saved(bench, record.segments[0]).offset == 4
     bench.until_lines(b"two")
     bench.outlet.acknowledge()
     assert saved(bench, record.segments[0]).offset == 8
@@ -596,9 +636,31 @@ def test_the_same_without_an_open_intent(crash: Crash, log: Path) -> None:
     with log.open("ab") as file:
         file.write(b"three\n")
     bench.until_lines(b"dead", b"three")
+    assert bench.file(log).tails.newest == (15, b"dead\ntwo\nthree\n")
     assert saved(bench, second).offset == 0
     bench.outlet.acknowledge()
     assert saved(bench, second).offset == 15
+
+
+def test_a_held_file_is_not_read_in_passing_and_a_gap_not_read_over(crash: Crash, log: Path) -> None:
+    first = crash.append(log, b"long enough for the quick way\n" * 3)
+    crash.acknowledged(1)
+    dead, third = crash.append(log, b"dead\n"), crash.append(log, b"three\n")
+    bench = crash.bench()
+    record = intent([third])
+    bench.collector.recall.settle([first], crash.rows)
+    bench.collector.recall.hold([record], crash.rows)
+    bench.read(log)
+    with log.open("ab") as file:
+        file.write(b"four\n")
+    settle()
+    assert bench.outlet.lines() == []
+
+    built = crash.build(record)
+
+    assert bench.file(log).tails.newest[0] == dead.start_offset
+    bench.until_lines(b"dead", b"four")
+    assert values(built.segments) == [b"three"]
 
 
 def test_lines_in_a_gap_are_not_taken_back(crash: Crash, log: Path) -> None:
@@ -636,6 +698,80 @@ def test_without_its_row_nothing_is_known_of_a_file_that_nobody_knows(crash: Cra
     bench.collector.recall.settle([note], {})
 
     assert bench.book.all() == []
+
+
+def test_of_a_file_that_was_begun_at_its_end_nothing_before_is_read(crash: Crash, log: Path) -> None:
+    crash.append(log, b"long before\n")
+    second = crash.append(log, b"two\n")
+    bench = crash.bench()
+
+    bench.collector.recall.settle([second], crash.rows)
+
+    with log.open("ab") as file:
+        file.write(b"three\n")
+    bench.read(log)
+    bench.until_lines(b"three")
+
+
+@pytest.mark.parametrize("how", ["settle", "hold"])
+def test_a_file_that_nobody_knows_and_that_was_written_anew_is_read_as_a_whole(
+    crash: Crash, log: Path, how: str
+) -> None:
+    crash.append(log, b"one\n")
+    second = crash.append(log, b"two\n")
+    bench = crash.bench()
+    log.write_bytes(b"new\nnew\n")
+    recall = bench.collector.recall
+    if how == "settle":
+        recall.settle([second], crash.rows)
+    else:
+        recall.hold([intent([second])], crash.rows)
+    bench.read(log)
+    if how == "hold":
+        assert crash.build(intent([second])).vanished == (second,)
+
+    bench.until_lines(b"new", b"new")
+
+
+def test_where_nothing_was_hashed_a_file_that_begins_otherwise_is_another_one(
+    crash: Crash, log: Path
+) -> None:
+    crash.append(log, b"one\n")
+    crash.acknowledged(1)
+    second = replace(crash.append(log, b"two\n"), hashed_bytes=0, source_crc=0)
+    bench = crash.bench()
+    log.write_bytes(b"new\nnew\n")
+
+    bench.collector.recall.settle([second], crash.rows)
+
+    bench.read(log)
+    bench.until_lines(b"new", b"new")
+
+
+def test_where_nothing_was_hashed_and_the_file_is_the_same_it_was_delivered(crash: Crash, log: Path) -> None:
+    crash.append(log, b"one\n")
+    crash.acknowledged(1)
+    second = replace(crash.append(log, b"two\n"), hashed_bytes=0, source_crc=0)
+    crash.append(log, b"three\n")
+    bench = crash.bench()
+
+    bench.collector.recall.settle([second], crash.rows)
+
+    bench.read(log)
+    bench.until_lines(b"three")
+
+
+def test_a_position_is_not_moved_over_what_may_not_have_been_delivered(crash: Crash, log: Path) -> None:
+    crash.append(log, b"one\n")
+    crash.acknowledged(1)
+    crash.append(log, b"two\n")
+    third = crash.append(log, b"three\n")
+    bench = crash.bench()
+    log.unlink()
+
+    bench.collector.recall.advance(third)
+
+    assert bench.book.find(third.service, third.identity).delivered_offset == 0  # type: ignore[union-attr]
 
 
 # -- renders ----------------------------------------------------------------------------------------------------------
