@@ -61,6 +61,9 @@ class Recovery:
         for row_id, document in self.journal.found.renders.items():
             book.render(row_id, document)
         self._rows = rows_of(book.renders(), self.journal.found.renders)
+        self.journal.go_on_after(book.journal_sequence)
+        if self._settled:
+            self._settled = self.journal.found.settled_after(book.journal_sequence)
         recall.settle(self._settled, self._rows)
         recall.hold(self._open, self._rows)
         for record in self._open:

@@ -43,6 +43,7 @@ class StateCare:
             load_marks=keeper.load_marks,
             load_renders=keeper.load_renders,
             journal=journal,
+            journal_sequence=keeper.journal_sequence,
             incomplete=keeper.lost,
             failure=keeper.trouble,
             wall=wall,

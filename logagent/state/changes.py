@@ -96,6 +96,8 @@ class Changes:
     """Documents by their ids (`pipeline.render_row`)."""
 
     renders_forgotten: set[bytes] = field(default_factory=set)
+    journal_sequence: int = 0
+    """Of the newest record of the journal when these were collected; 0: nobody knows."""
 
     def __bool__(self) -> bool:
         files = self.positions or self.marks or self.forgotten or self.unmarked or self.moved
@@ -137,6 +139,7 @@ class Changes:
 
     def follow(self, later: "Changes") -> None:
         """Add what came after these, when these could not be written."""
+        self.journal_sequence = max(self.journal_sequence, later.journal_sequence)
         self.renders_forgotten |= later.renders_forgotten
         self.renders = {
             one: document for one, document in self.renders.items() if one not in later.renders_forgotten

@@ -42,7 +42,11 @@ CREATE TABLE IF NOT EXISTS marks (
 CREATE TABLE IF NOT EXISTS renders (
     id       BLOB NOT NULL PRIMARY KEY,
     document BLOB NOT NULL
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (
+    only     INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+    sequence INTEGER NOT NULL
+)
 """
 
 _ADDED_COLUMNS = {
@@ -97,6 +101,8 @@ _COUNT_MARKS = "SELECT count(*) FROM marks WHERE service = ? AND identity = ?"
 _FORGET_MARKS = "DELETE FROM marks WHERE service = ? AND identity = ?"
 _FORGET_MARK = "DELETE FROM marks WHERE service = ? AND identity = ? AND offset = ?"
 
+_LOAD_JOURNAL = "SELECT coalesce(max(sequence), 0) FROM journal"
+_SAVE_JOURNAL = "INSERT OR REPLACE INTO journal (only, sequence) VALUES (1, ?)"
 _LOAD_RENDERS = "SELECT id, document FROM renders"
 _SAVE_RENDER = "INSERT OR REPLACE INTO renders (id, document) VALUES (?, ?)"
 _FORGET_RENDER = "DELETE FROM renders WHERE id = ?"
@@ -186,6 +192,11 @@ class Database:
         ):
             return {bytes(one): bytes(document) for one, document in rows}
 
+    def load_journal_sequence(self) -> int:
+        """The newest record of the journal when positions were saved last; 0 if they never were."""
+        with translated(self._path, "cannot be read"):
+            return self._number(_LOAD_JOURNAL)
+
     def save(self, changes: Changes) -> None:
         """Write what has changed in one transaction."""
         with translated(self._path, "cannot be written"):
@@ -233,6 +244,7 @@ class Database:
         many(_SAVE, map(_row_of, changes.positions.values()))
         many(_FORGET_RENDER, ((one,) for one in changes.renders_forgotten))
         many(_SAVE_RENDER, changes.renders.items())
+        many(_SAVE_JOURNAL, [(changes.journal_sequence,)] if changes.journal_sequence else [])
         for file_id, marks in changes.marks.items():
             many(_SAVE_MARK, map(_mark_row_of, marks))
             if self._number(_COUNT_MARKS, file_id) > MARKS_PER_FILE:

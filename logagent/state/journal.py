@@ -9,8 +9,7 @@ it are settled or replaced. A file is begun anew when everything in it that matt
 import contextlib
 import os
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from logagent.spawn import in_thread
 from logagent.state import intents
+from logagent.state.found import Found, Refused
 from logagent.state.frames import (
     CLOSED,
     FRAME_BYTES,
@@ -61,33 +61,6 @@ class Degraded:
     invalidated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What was found in a file and is not a record."""
-
-    file: Path
-    start: int
-    end: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: bytes {self.start} to {self.end}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What an earlier process left. `open`: per partition its newest intent. `settled`: what was, oldest first.
-
-    Positions are at the ends of settled segments even if the database does not say so. `renders` are documents by their
-    ids; only those that an earlier process did not save for certain. Take a `mark` when all of it is to be saved.
-    """
-
-    open: tuple[IntentRecord, ...] = ()
-    settled: tuple[SegmentNote, ...] = ()
-    renders: Mapping[bytes, bytes] = field(default_factory=dict)
-    refused: tuple[Refused, ...] = ()
-
-
 @dataclass(slots=True)
 class _Newest:
     """The newest record of a partition: where it is, and what it says."""
@@ -96,6 +69,7 @@ class _Newest:
     file: int
     payload: bytes
     settled_records: int = 0
+    settlement: int = 0
 
 
 @dataclass(slots=True)
@@ -123,7 +97,7 @@ class Journal:
         self._newest: dict[PartitionKey, _Newest] = {}
         self._unsaved: deque[tuple[int, int]] = deque()
         self._unsaved_in = [0, 0]
-        self._settlements = 0
+        self._settlements = self._saved = 0
         self._renders: dict[bytes, int] = {}
         self._writing = BoundedSemaphore(1)
         self._syncing: Event | None = None
@@ -144,7 +118,7 @@ class Journal:
         """The same of what was encoded already, but for what it settles."""
         before = self._newest.get(key)
         settles = NOTHING_SETTLED
-        if before is not None and before.settled_records:
+        if before is not None and before.settlement > self._saved:
             settles = Settled(before.sequence, before.settled_records)
         return self._put(INTENT, key, intents.SETTLED.pack(*settles) + payload)
 
@@ -178,6 +152,16 @@ class Journal:
         if newest is not None and not newest.settled_records:
             newest.settled_records = records
             self._note_unsaved(newest.file)
+            newest.settlement = self._settlements
+
+    @property
+    def sequence(self) -> int:
+        """That of the newest record; to be saved with positions for `Found.settled_after`."""
+        return self._sequence
+
+    def go_on_after(self, sequence: int) -> None:
+        """Records get larger sequences than one that was saved once, also when the journal was lost."""
+        self._sequence = max(self._sequence, sequence)
 
     def mark(self) -> int:
         """Take it before positions are collected for saving, and hand it to `saved` once they are on disk."""
@@ -185,6 +169,7 @@ class Journal:
 
     def saved(self, mark: int) -> None:
         """The positions of everything settled before `mark` was taken are durable."""
+        self._saved = max(self._saved, mark)
         while self._unsaved and self._unsaved[0][0] <= mark:
             self._unsaved_in[self._unsaved.popleft()[1]] -= 1
 
@@ -350,7 +335,7 @@ class Journal:
     def _replay(self, frames: list[tuple[int, Frame]], refused: list[Refused]) -> Found:
         records: dict[int, IntentRecord] = {}
         places: dict[int, int] = {}
-        settled: list[SegmentNote] = []
+        settled: dict[int, tuple[SegmentNote, ...]] = {}
         renders: dict[bytes, bytes] = {}
         newest: dict[PartitionKey, _Newest] = {}
         for number, frame in sorted(frames, key=lambda one: one[1].sequence):
@@ -362,7 +347,7 @@ class Journal:
                     records[frame.sequence], places[frame.sequence] = record, number
                     newest[record.key] = _Newest(frame.sequence, number, frame.payload)
                     if settles.sequence in records:
-                        settled += records[settles.sequence].cut(settles.records)
+                        settled[frame.sequence] = records[settles.sequence].cut(settles.records)
                         self._note_unsaved(places[settles.sequence])
                 elif frame.kind == RENDER:
                     renders.update([intents.decode_render(frame.payload)])
@@ -374,7 +359,14 @@ class Journal:
                 refused.append(Refused(file, 0, 0, f"record {frame.sequence} makes no sense: {error}"))
         self._newest = newest
         still_open = tuple(records[one.sequence] for one in newest.values())
-        return Found(still_open, tuple(settled), renders, tuple(refused))
+        told = [(note, by) for by, notes in settled.items() for note in notes]
+        return Found(
+            still_open,
+            tuple(note for note, _ in told),
+            renders,
+            tuple(refused),
+            tuple(by for _, by in told),
+        )
 
 
 def _open_file(path: Path) -> int:

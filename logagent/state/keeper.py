@@ -26,7 +26,7 @@ class Keeper:
 
     `fault` is what was wrong with the state since the start, a sentence, empty if nothing was; `trouble` is why it
     cannot be written now; `lost` says that positions, or the newest of them, are gone; `recovery` is what was done
-    about a damage, until somebody takes it to tell it.
+    about a damage, until somebody takes it to tell it. `journal_sequence` is what was saved with the positions.
     """
 
     def __init__(self, directory: Path, wall: WallClock, *, full_sync: bool = False) -> None:
@@ -39,6 +39,7 @@ class Keeper:
         self.fault = ""
         self.trouble = ""
         self.lost = False
+        self.journal_sequence = 0
 
     def open(self) -> list[Position]:
         """All positions; never raises. If the state is damaged `recovery` says what was done about it."""
@@ -103,6 +104,7 @@ class Keeper:
                 raise StateDamaged(f"{self.path}: it is empty or gone, and its copy is not")
         database = Database(self.path, before_migration, full_sync=self._full_sync)
         try:
+            self.journal_sequence = database.load_journal_sequence()
             positions = database.load_positions()
         except StateError:
             database.close()

@@ -39,6 +39,10 @@ class Positioned(Protocol):
 class SaveMarks(Protocol):
     """Who wants to know what is on disk (`state.journal.Journal`)."""
 
+    @property
+    def sequence(self) -> int:
+        """Of the newest record."""
+
     def mark(self) -> int:
         """Up to where positions have moved now."""
 
@@ -48,6 +52,8 @@ class SaveMarks(Protocol):
 
 class _NoMarks:
     """Nobody wants to know."""
+
+    sequence = 0
 
     def mark(self) -> int:
         return 0
@@ -80,6 +86,7 @@ class PositionBook:
         load_marks: Callable[[str, str], list[Mark]] = _no_marks,
         load_renders: Callable[[], dict[bytes, bytes]] = _no_renders,
         journal: SaveMarks | None = None,
+        journal_sequence: int = 0,
         incomplete: bool = False,
         failure: str = "",
         wall: WallClock = clock.wall,
@@ -90,7 +97,10 @@ class PositionBook:
         self._events = events
         self._load_marks = load_marks
         self._load_renders = load_renders
-        self._journal = journal or _NoMarks()
+        self._journal: SaveMarks = journal or _NoMarks()
+        self.journal_sequence = journal_sequence
+        """What the journal's was when these positions were saved by an earlier process."""
+
         self._renders: dict[bytes, bytes] = {}
         """Those that were loaded or noted."""
 
@@ -238,9 +248,10 @@ class PositionBook:
         self._marked[file_id] = offset, time_s
 
     def _save(self) -> bool:
-        mark = self._journal.mark()
+        mark, sequence = self._journal.mark(), self._journal.sequence
         self._settle()
         changes, self._changes = self._changes, Changes()
+        changes.journal_sequence = sequence
         self._wake.clear()
         if not changes and not self.failure:
             self._journal.saved(mark)

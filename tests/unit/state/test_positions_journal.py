@@ -18,6 +18,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.settled = 0
+        self.sequence = 0
         self.on_disk: list[int] = []
 
     def mark(self) -> int:
