@@ -310,6 +310,7 @@ class Agent:
         if not saved:
             self._say(f"positions could not be saved, lines will come again: {self._state.book.failure}")
         unacked_bytes = self._view.unacked_bytes()
+        self._recovery.finish(clean=saved and self._sender.empty and not unacked_bytes)
         self._events.agent_stopped(unacked_bytes=unacked_bytes)
         rest = (
             f"; {unacked_bytes} bytes were not acknowledged and will be read again" if unacked_bytes else ""

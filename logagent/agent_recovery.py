@@ -69,6 +69,13 @@ class Recovery:
         for record in self._open:
             sender.hold(record)
 
+    def finish(self, *, clean: bool) -> None:
+        """The agent stops; `clean`: all that it read is acknowledged and saved."""
+        if self.journal is not None and clean:
+            self.journal.finish()
+        if self.journal is not None:
+            self.journal.close()
+
     def run(self, recall: Recall, sender: NativeSender) -> None:
         """The greenlet that hands each batch over as soon as its files are there."""
         waiting = list(self._open)

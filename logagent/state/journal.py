@@ -194,6 +194,11 @@ class Journal:
         self.degraded = None
         return True
 
+    def finish(self) -> None:
+        """Everything that was read is acknowledged and saved: what is settled need not be asked about any more."""
+        for key in [key for key, newest in self._newest.items() if newest.settled_records]:
+            self.release(key)
+
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
