@@ -23,7 +23,7 @@ DENIED = PermissionError(13, "Permission denied")
 # name -> (arguments, a piece of the sentence)
 FACTS: dict[str, tuple[dict[str, object], str]] = {
     "agent_started": ({"version": "0.1.0", "host_id": "h1", "data_dir": Path("/d")}, "started as host h1"),
-    "data_dir_moved": ({"data_dir": Path("/d"), "host_id": "h1"}, "/d was last used on another machine; here the host is h1."),
+    "data_dir_moved": ({"data_dir": Path("/d"), "host_id": "h1"}, "on another machine; here the host is h1."),
     "agent_stopping": ({"reason": "SIGTERM"}, "Stopping: SIGTERM."),
     "agent_stopped": ({"unacked_bytes": 12}, "12 bytes were read and not acknowledged"),
     "second_signal": ({}, "Leaving at once"),
