@@ -20,7 +20,7 @@ LONG_S = 30.0
 SOON_S = 10.0
 
 
-@pytest.fixture(params=["memory", "kafka_39", "kafka_4x"])
+@pytest.fixture(params=["memory", "kafka_39", pytest.param("kafka_4x", marks=pytest.mark.soak)])
 def world(request, topic, tmp_path):
     if request.param == "memory":
         made = MemoryWorld(topic)

@@ -90,6 +90,17 @@ class KafkaNode(kafka_node.KafkaNode):
         for future in admin.incremental_alter_configs([resource]).values():
             future.result(timeout=30)
 
+    def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Change these settings of the topic; the others stay."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        admin = self._admin()
+        wanted = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        for future in admin.incremental_alter_configs([wanted]).values():
+            future.result(timeout=30)
+
     def delete_topic(self, name: str) -> None:
         admin = self._admin()  # it must live as long as its futures
         for future in admin.delete_topics([name]).values():

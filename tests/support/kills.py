@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.support.agent import AgentProcess
@@ -17,6 +18,12 @@ _RECOVERED = re.compile(r'^logagent_intents_recovered_total\{answer="(\w+)"\}$')
 _ACKED = "logagent_lines_acked_total"
 _FOUND = "was on its way when the agent ended last time"
 _FLOW_S = 60.0
+
+
+def answers_in(metrics: Mapping[str, float]) -> Counter[str]:
+    """What one process found out about batches in doubt, by answer."""
+    found = {one[1]: int(value) for name, value in metrics.items() if (one := _RECOVERED.match(name))}
+    return +Counter(found)
 
 
 @dataclass
@@ -108,15 +115,13 @@ class Kills:
         life, self._life = self._life, {}
         found_open = self._shipper.said().count(_FOUND)
         found_now, self._found = found_open - self._found, found_open
-        in_doubt = 0
+        answers = answers_in(life)
+        self.seen.answers += answers
         for name, value in life.items():
-            if found := _RECOVERED.match(name):
-                self.seen.answers[found[1]] += int(value)
-                in_doubt += int(value) if found[1] != "settled" else 0
-            elif name.startswith(("logagent_duplicates_possible_total", "logagent_unknown_bytes_total")):
+            if name.startswith(("logagent_duplicates_possible_total", "logagent_unknown_bytes_total")):
                 self.seen.other[name.removeprefix("logagent_")] += int(value)
         self.seen.other = +self.seen.other
-        self.seen.left_open += bool(found_now and in_doubt)
+        self.seen.left_open += bool(found_now and answers.total() > answers["settled"])
 
 
 class BrokerKills:

@@ -92,24 +92,29 @@ class Trap:
     A batch whose answer is held has been delivered already; one whose request is held has not.
     """
 
-    def __init__(self, of: str, *, api_key: int = PRODUCE, topic: str = "") -> None:
-        """``topic``: only requests that name it; it cannot be told from an answer of other kinds than Produce."""
-        self._requests, self._api_key, self._topic = of == "request", api_key, topic.encode()
+    def __init__(self, of: str, *, api_key: int = PRODUCE) -> None:
+        self._requests, self._api_key = of == "request", api_key
         self._decided = threading.Event()
         self._cut = True
         self.caught = threading.Event()
         self.held = 0
+        self._frames = b""
 
     def __call__(self, passage: Passage) -> bytes:
         wanted = passage.api_key == self._api_key and passage.to_broker == self._requests
-        if not wanted or self._decided.is_set() or self._topic not in passage.frame:
+        if not wanted or self._decided.is_set():
             return passage.frame
         self.held += 1
+        self._frames += passage.frame
         self.caught.set()
         self._decided.wait(_HOLD_S)
         if self._cut:
             raise Cut
         return passage.frame
+
+    def holds(self, topics: Iterable[str]) -> bool:
+        """Whether something for each of these is among what is held."""
+        return all(topic.encode() in self._frames for topic in topics)
 
     def drop(self) -> None:
         """What is held never arrives; what comes from now on passes."""
