@@ -2,9 +2,10 @@
 """What the journal of intents knows better than the database: up to where files were delivered when the agent ended."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 
 import gevent
 
@@ -19,6 +20,9 @@ from logagent.state.changes import STARTED_OVER, FileId
 from logagent.state.intents import SegmentNote
 from logagent.state.positions import Position, PositionBook
 
+EMPTIED = "emptied:"
+"""Before the identity of a file that holds other bytes by now, in that of those which it held."""
+
 REST_BYTES = 4 * 1024 * 1024
 """After so many bytes that were looked at, everybody else has a turn."""
 
@@ -32,39 +36,66 @@ class Grounding:
         self._looked_bytes = 0
 
     def reached(self, note: SegmentNote) -> bool:
-        """Whether the stored position is behind a note."""
-        position = self._book.find(note.service, note.identity)
-        return position is not None and note.end_offset <= _reach(position)
+        """Whether the stored position is behind a note, and of the bytes that the note is of."""
+        file_id = note.service, note.identity
+        position = self._book.find(*file_id)
+        if position is None or note.end_offset > _reach(position):
+            return False
+        with self._file_of(file_id, position.path, position) as (opened, same):
+            return opened is None or same
 
     def settle(
-        self, file_id: FileId, notes: Iterable[SegmentNote], rows: Mapping[bytes, RenderRow]
+        self, file_id: FileId, notes: list[SegmentNote], rows: Mapping[bytes, RenderRow]
     ) -> list[SegmentNote]:
-        """Move the position of a file behind notes of what was delivered. What it cannot be moved behind, because
-        something before it may not have been, is returned.
+        """Move the position of a file behind notes of what was delivered, oldest first. What it cannot be moved behind,
+        because something before it may not have been, is returned.
         """
         position = self._book.find(*file_id)
-        begin = 0 if position is None else _reach(position)
-        ahead = sorted((one for one in notes if one.end_offset > begin), key=lambda one: one.start_offset)
-        if not ahead or (position is not None and position.delivered_offset == STARTED_OVER):
+        newest = _newest_generation(notes)
+        row = rows.get(newest[0].render_id)
+        path = position.path if position is not None else row.path if row is not None else b""
+        if not path or (position is not None and position.delivered_offset == STARTED_OVER):
             return []
-        row = rows.get(ahead[0].render_id)
-        if position is None:
-            begin = ahead[0].start_offset
-            if row is None:
-                return []  # nothing tells where the file is, nor who reads it
-        with self._file_of(file_id, position, row) as opened:
-            end, rest = self._follow(ahead, begin, opened)
+        with self._file_of(file_id, path, position) as (opened, same):
+            if position is None or (opened is not None and not same):
+                # What is stored, if anything, is of bytes that are not in the file any more.
+                begin = newest[0].start_offset
+                proved = opened is None or all(note.hashed_bytes for note in newest)
+                end, rest = self._follow(newest, begin, opened) if proved else (begin, [])
+                if end > begin:
+                    if position is not None:
+                        self._displace(position, notes[: -len(newest)])
+                    self._write(file_id, position, row, opened, end)
+                    return rest
+            if position is None:
+                return []
+            begin, here = _reach(position), opened if same else None
+            end, rest = self._follow(notes, begin, here)
             if end > begin:
-                self._write(file_id, position, row, opened, end)
-        return rest
+                self._write(file_id, position, row, here, end)
+            return rest
 
     def begin(self, file_id: FileId, note: SegmentNote, row: RenderRow | None) -> None:
         """See to it that there is a position of a file of which nothing before this note is on its way."""
-        if row is None or self._book.find(*file_id) is not None:
+        position = self._book.find(*file_id)
+        path = position.path if position is not None else row.path if row is not None else b""
+        if not path:
             return
-        with self._file_of(file_id, None, row) as opened:
-            other = opened is not None and not self._stands(note, opened)
-            self._write(file_id, None, row, opened, 0 if other else note.start_offset)
+        with self._file_of(file_id, path, position) as (opened, same):
+            stands = opened is not None and self._stands(note, opened)
+            if position is None:
+                self._write(file_id, None, row, opened, note.start_offset if stands or opened is None else 0)
+            elif opened is not None and not same and stands and note.hashed_bytes:
+                self._displace(position, [])
+                self._write(file_id, position, row, opened, note.start_offset)
+
+    def _displace(self, position: Position, notes: list[SegmentNote]) -> None:
+        """The file was emptied and written anew: what is stored of it, and `notes`, are of bytes in a copy, perhaps."""
+        end, _ = self._follow(notes, _reach(position), None)
+        emptied = position.service, EMPTIED + position.identity
+        self._book.move(position.id, emptied)
+        if end > _reach(position):
+            self._book.note(replace(position, identity=emptied[1], delivered_offset=end))
 
     def delivered(self, note: SegmentNote, file_id: FileId) -> None:
         """What a note tells of turned out to be delivered, and its file is not there."""
@@ -76,9 +107,10 @@ class Grounding:
         self, notes: list[SegmentNote], begin: int, opened: Opened | None
     ) -> tuple[int, list[SegmentNote]]:
         """How far notes lead from `begin` on without a gap, and those behind the first one."""
-        for number, note in enumerate(notes):
+        ahead = sorted((one for one in notes if one.end_offset > begin), key=attrgetter("start_offset"))
+        for number, note in enumerate(ahead):
             if note.start_offset > begin:
-                return begin, notes[number:]
+                return begin, ahead[number:]
             if opened is not None and not self._stands(note, opened):
                 return begin, []
             begin = max(begin, note.end_offset)
@@ -96,13 +128,13 @@ class Grounding:
 
     @contextmanager
     def _file_of(
-        self, file_id: FileId, position: Position | None, row: RenderRow | None
-    ) -> Iterator[Opened | None]:
-        """The file, if it lies where it was when it was found; it is closed afterwards."""
-        path = position.path if position is not None else row.path if row is not None else b""
-        opened = self._open(path) if path else None
+        self, file_id: FileId, path: bytes, position: Position | None
+    ) -> Iterator[tuple[Opened | None, bool]]:
+        """The file, if it lies where it was when it was found, and whether it has the bytes that were read of it."""
+        opened = self._open(path)
         try:
-            yield opened if opened is not None and _is(file_id, position, opened) else None
+            mine = opened if opened is not None and opened.identity == file_id[1] else None
+            yield mine, mine is not None and (position is None or _has_bytes(position, mine))
         finally:
             if opened is not None:
                 os.close(opened.descriptor)
@@ -131,13 +163,20 @@ class Grounding:
             )  # fmt: skip
 
 
-def _is(file_id: FileId, position: Position | None, opened: Opened) -> bool:
-    if opened.identity != file_id[1]:
-        return False
+def _has_bytes(position: Position, opened: Opened) -> bool:
     try:
-        return position is None or resume.examine(position, opened) is Known.SAME
+        return resume.examine(position, opened) is Known.SAME
     except OSError:
-        return False  # it cannot be read now, which is as if it were not there
+        return False  # it cannot be read now
+
+
+def _newest_generation(notes: list[SegmentNote]) -> list[SegmentNote]:
+    """Those behind the last place where offsets begin anew: there the file had been emptied."""
+    first = 0
+    for number in range(1, len(notes)):
+        if notes[number].start_offset < notes[number - 1].end_offset:
+            first = number
+    return notes[first:]
 
 
 def _reach(position: Position) -> int:

@@ -105,7 +105,7 @@ class OffTime:
                 return moved
         for path in (yield from siblings.beginning_with(position)):
             its = self._shelf.book.find(position.service, siblings.files[path].identity)
-            if its is None or not its.offset:
+            if its is None or not (its.offset or its.delivered_offset):
                 copy = self._found(position, path, same_identity=False)
                 if copy is not None:
                     return copy

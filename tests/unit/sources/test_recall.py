@@ -733,6 +733,47 @@ def test_a_file_that_nobody_knows_and_that_was_written_anew_is_read_as_a_whole(
     bench.until_lines(b"new", b"new")
 
 
+def emptied(log: Path, data: bytes) -> None:
+    """As copytruncate does it, and the writer writes on."""
+    log.with_suffix(".log.1").write_bytes(log.read_bytes())
+    log.write_bytes(data)
+
+
+def test_what_was_delivered_before_and_after_a_file_was_emptied_is_known_of_both(
+    crash: Crash, log: Path
+) -> None:
+    first, second = crash.append(log, b"one\n"), crash.append(log, b"two\n")
+    crash.append(log, b"three\n")
+    crash.first.book.save()
+    anew = replace(first, hashed_bytes=9, end_offset=9, source_crc=crc(b"one more\n"))
+    bench = crash.bench()
+    emptied(log, b"one more\nlast\n")
+
+    bench.collector.recall.settle([first, second, anew], crash.rows)
+
+    bench.read(log)
+    bench.until_lines(b"three", b"last")
+
+
+def test_lines_after_a_file_was_emptied_are_built_though_its_position_is_behind_them(
+    crash: Crash, log: Path
+) -> None:
+    crash.append(log, b"one two three\n")
+    crash.acknowledged(1)
+    note = crash.append(log, b"four\n")
+    anew = replace(note, start_offset=0, end_offset=4, hashed_bytes=4, source_crc=crc(b"new\n"))
+    bench = crash.bench()
+    emptied(log, b"new\nlast\n")
+    record = intent([anew])
+    bench.collector.recall.hold([record], crash.rows)
+    bench.read(log)
+
+    built = crash.build(record)
+
+    assert (values(built.segments), built.reached) == ([b"new"], ())
+    bench.until_lines(b"four", b"last")
+
+
 def test_where_nothing_was_hashed_a_file_that_begins_otherwise_is_another_one(
     crash: Crash, log: Path
 ) -> None:
