@@ -12,6 +12,7 @@ from gevent.event import Event
 from logagent import __version__, agent_limits, clock
 from logagent.admin.server import AdminServer
 from logagent.agent_etcd import EtcdLink
+from logagent.agent_recovery import Recovery
 from logagent.agent_view import AgentView
 from logagent.config import ini
 from logagent.config.services import Entry
@@ -26,8 +27,10 @@ from logagent.ops.metrics import Metrics
 from logagent.ops.shown import shown
 from logagent.ops.systemd import Notifier
 from logagent.pacing.limiter import Limiter
-from logagent.senders.native_sender import NativeSender, SenderSettings
-from logagent.sources.collector import Collector, CollectorSettings
+from logagent.senders.native_sender import NativeSender
+from logagent.senders.settings import SenderSettings
+from logagent.sources.collector import Collector
+from logagent.sources.collector_settings import CollectorSettings
 from logagent.sources.deleted import Bounds
 from logagent.sources.expiry import Expiry
 from logagent.sources.feeder import Feeder
@@ -37,6 +40,7 @@ from logagent.sources.turnstile import Turnstile
 from logagent.spawn import Spawner
 from logagent.state.care import StateCare
 from logagent.state.data_dir import DataDir
+from logagent.state.machine import moved_here
 
 KAFKA_TIMEOUT_S = 3.0
 DRAIN_LOOK_S = 0.02
@@ -81,17 +85,18 @@ class Agent:
         self._notifier = Notifier(os.environ, on_failure=lambda error: events.systemd_failed(error=error))
 
         host_id = data_dir.host_id(settings.agent.host_id)
-        self._state = StateCare(data_dir.path, events, clock.wall)
-        turnstile = Turnstile(clock.monotonic)
-        self._sender = NativeSender(
-            self._sender_settings(data_dir),
-            Cluster(settings.kafka_addr, "logagent", KAFKA_TIMEOUT_S, self._spawner),
-            spawner=self._spawner,
-            events=events,
-            clock=clock.monotonic,
-            wall=clock.wall,
-            work_turn=turnstile.turn,
+        if moved_here(data_dir.path):
+            events.data_dir_moved(data_dir=data_dir.path, host_id=host_id)
+        self._recovery = Recovery(settings, data_dir.path, events)
+        self._state = StateCare(
+            data_dir.path,
+            events,
+            clock.wall,
+            journal=self._recovery.journal,
+            full_sync=settings.agent.state_sync == "full",
         )
+        turnstile = Turnstile(clock.monotonic)
+        self._sender = self._build_sender(data_dir, turnstile)
         tailer = Tailer(
             self._tail_settings(),
             self._sender,
@@ -121,16 +126,23 @@ class Agent:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    def _sender_settings(self, data_dir: DataDir) -> SenderSettings:
-        settings = self.settings
-        return SenderSettings(
-            thread_num=settings.thread_num,
-            linger_s=settings.kafka.linger_ms / 1000,
-            batch_bytes=settings.kafka.batch_bytes,
-            partitioner=settings.kafka.partitioner,
-            budget_bytes=agent_limits.budget_bytes(settings, agent_limits.rss_bytes()),
-            dead_letter=data_dir.path / "dead-letter.jsonl",
+    def _build_sender(self, data_dir: DataDir, turnstile: Turnstile) -> NativeSender:
+        return NativeSender(
+            self._sender_settings(data_dir),
+            Cluster(self.settings.kafka_addr, "logagent", KAFKA_TIMEOUT_S, self._spawner),
+            spawner=self._spawner,
+            events=self._events,
+            clock=clock.monotonic,
+            wall=clock.wall,
+            work_turn=turnstile.turn,
+            notebook=self._recovery.notebook(self._state.book),
+            on_delivered=lambda note: self._collector.recall.advance(note),
+            on_unknown=lambda note: self._collector.recall.release([note]),
         )
+
+    def _sender_settings(self, data_dir: DataDir) -> SenderSettings:
+        budget_bytes = agent_limits.budget_bytes(self.settings, agent_limits.rss_bytes())
+        return SenderSettings.of(self.settings, data_dir.path, budget_bytes)
 
     def _collector_settings(self, host_id: str) -> CollectorSettings:
         files = self.settings.files
@@ -143,6 +155,7 @@ class Agent:
             polled=files.poll,
             copy_wait_s=files.copy_wait_s,
             deleted=Bounds(files.hold_deleted_bytes, files.hold_deleted_min_free),
+            limits=self._tail_settings().limits,
             scratch=self.settings.agent.data_dir,
         )
 
@@ -229,12 +242,15 @@ class Agent:
         for text in self.settings.warnings:
             self._events.config_warning(text=text)
         self._state.start(self._spawner)
+        self._recovery.prepare(self._state.book, self._collector.recall, self._sender)
         self._sender.start()
         self._collector.start()
         self._spawner.forever("positions-expiry", self._expiry.run)
         if self._etcd is not None:
             self._etcd.start()
+        self._spawner.once("recovery", self._recovery.run, self._collector.recall, self._sender)
         self._apply_entries()
+        self._recovery.first_scan_over(self._collector.recall)
         self._admin.start()
         self._view.admin_faults = self._admin.faults
         if self._notifier.watchdog_s is not None:
@@ -296,6 +312,7 @@ class Agent:
         if not saved:
             self._say(f"positions could not be saved, lines will come again: {self._state.book.failure}")
         unacked_bytes = self._view.unacked_bytes()
+        self._recovery.finish(clean=saved and self._sender.empty and not unacked_bytes)
         self._events.agent_stopped(unacked_bytes=unacked_bytes)
         rest = (
             f"; {unacked_bytes} bytes were not acknowledged and will be read again" if unacked_bytes else ""
@@ -333,7 +350,7 @@ class Agent:
         self._log.set_level(wanted.level)
         # Keys that need a restart keep their old values, so that the next reload says the same again.
         self.settings = reloaded(self.settings, wanted)
-        self._collector.settings = self._collector_settings(self._view.host_id)
+        self._collector.reload(self._collector_settings(self._view.host_id))
         self._tailer.settings = self._tail_settings()
         changes = self._apply_entries()
         if self._etcd is not None:

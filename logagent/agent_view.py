@@ -41,13 +41,7 @@ class AgentView:
 
     def reasons(self) -> list[str]:
         """Why the agent is not well, a sentence each; empty when it is."""
-        reasons = []
-        if self.sender.directory.failure:
-            reasons.append(f"Kafka does not answer: {self.sender.directory.failure}")
-        reasons += self.sender.leaders.troubles()
-        reasons += self.sender.topic_reasons()
-        reasons += self.sender.partition_reasons()
-        reasons += self.sender.dead_letter_reasons()
+        reasons = self.sender.reasons.all()
         reasons += self.care.reasons()
         reasons += self.collector.reasons()
         if self.reload_fault:

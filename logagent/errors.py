@@ -47,6 +47,10 @@ class DataDirUnusable(LogagentError):
     """data_dir cannot be made, read or written."""
 
 
+class DeadLetterFailed(LogagentError):
+    """The dead-letter file cannot be read or changed."""
+
+
 class AgentNotRunning(LogagentError):
     """No agent answers on the admin socket."""
 
@@ -65,6 +69,14 @@ class FileChanged(LogagentError):
 
 class KafkaError(LogagentError):
     """Something went wrong between us and Kafka."""
+
+
+class NotAnswered(KafkaError):
+    """A broker answered, but not the question: `code` says why (0: another broker did not answer)."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the question was not answered (code {code})")
+        self.code = code
 
 
 class BrokerUnavailable(KafkaError):

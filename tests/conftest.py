@@ -3,7 +3,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from tests.support import processes
 from tests.support.agent import AgentProcess
 from tests.support.etcd import ETCD_35, ETCD_NEW, EtcdCluster, EtcdNode, require_etcd
 from tests.support.kafka import KAFKA_4X, KAFKA_39, VERSIONS, KafkaMissing, KafkaNode, find_libs
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.missing import skip_or_fail
+from tests.support.proxy import Network
 from tests.support.writer import Habits, Writer
 
 _numbers = itertools.count(1)
@@ -30,7 +32,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = [
             value
             for value in getattr(item, "funcargs", {}).values()
-            if isinstance(value, KafkaNode | EtcdNode)
+            if isinstance(value, KafkaNode | KafkaCluster | EtcdNode)
         ]
         for one in [*used, *item.stash.get(_SUPPORT, [])]:
             report.sections.append((type(one).__name__, one.failure_report()))
@@ -89,6 +91,63 @@ def kafka_39(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def kafka_4x(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
     """Kafka 4, shared by the whole run like kafka_39."""
     yield from _session_node(KAFKA_4X, request, tmp_path_factory)
+
+
+def _module_cluster(version: str, tmp: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    require_kafka(version)
+    cluster = KafkaCluster(version, tmp.mktemp(f"cluster-{version}-"))
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def module_cluster_39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    yield from _module_cluster(KAFKA_39, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def module_cluster_4x(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    yield from _module_cluster(KAFKA_4X, tmp_path_factory)
+
+
+def _whole_cluster(cluster: KafkaCluster, request: pytest.FixtureRequest) -> Iterator[KafkaCluster]:
+    shared = request.config.stash.setdefault(_SHARED_PIDS, set())
+    cluster.heal()
+    yield cluster
+    cluster.heal()
+    shared.update(cluster.pids)
+
+
+@pytest.fixture
+def cluster_39(
+    request: pytest.FixtureRequest, module_cluster_39: KafkaCluster, no_process_left: None
+) -> Iterator[KafkaCluster]:
+    """Three nodes of Kafka 3.9 for the tests of a module, which may kill and freeze them; whole again after each."""
+    yield from _whole_cluster(module_cluster_39, request)
+
+
+@pytest.fixture
+def cluster_4x(
+    request: pytest.FixtureRequest, module_cluster_4x: KafkaCluster, no_process_left: None
+) -> Iterator[KafkaCluster]:
+    """Three nodes of Kafka 4, as cluster_39."""
+    yield from _whole_cluster(module_cluster_4x, request)
+
+
+@pytest.fixture
+def network() -> Iterator[Callable[..., Network]]:
+    """Makes networks that a test can break: ``network(ports of the brokers)``."""
+    made: list[Network] = []
+
+    def make(brokers: Iterable[int]) -> Network:
+        made.append(Network(brokers))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture(params=["kafka_39", "kafka_4x"])

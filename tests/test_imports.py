@@ -13,6 +13,7 @@ import logagent
 from tests.support import ROOT
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(logagent.__path__, "logagent."))
+pytestmark = pytest.mark.timeout(120)  # the first of them waits for all
 QUIET = [name for name in MODULES if name != "logagent.__main__"]
 
 # One interpreter forks per module: none of our modules is loaded in it, so each import starts afresh.

@@ -10,7 +10,9 @@ from logagent.cli.common import Exit
 from logagent.errors import ConfigError, DataDirLocked, LogagentError
 from logagent.ops.shown import printable
 
-COMMANDS = ("init", "check", "run", "status", "explain", "services", "positions", "demo", "completion")
+COMMANDS = (
+    "init", "check", "run", "status", "explain", "services", "positions", "dead-letter", "demo", "completion",
+)  # fmt: skip
 
 
 class _Commands(click.Group):
@@ -22,7 +24,8 @@ class _Commands(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"logagent.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"logagent.cli.{name}"), name)
         return command
 
 

@@ -101,6 +101,8 @@ def _value(param: click.Parameter) -> str:
         return ""
     if isinstance(param.type, click.Choice):
         return "|".join(_roff(str(choice)) for choice in param.type.choices)
+    if param.nargs < 0:
+        return f"\\fI{_roff((param.name or '').upper().removesuffix('S'))}\\fR ..."
     return f"\\fI{_roff(param.metavar or (param.name or '').upper())}\\fR"
 
 

@@ -20,9 +20,10 @@ from logagent.config.settings import Settings
 from logagent.errors import StateError
 from logagent.ops.shown import shown
 from logagent.sources.explain import look
-from logagent.state.changes import Changes, Position
+from logagent.state.changes import STARTED_OVER, Changes, FileId, Position
 from logagent.state.data_dir import DataDir
 from logagent.state.database import read_positions
+from logagent.state.journal import NAMES, Journal
 from logagent.state.keeper import NAME, Keeper
 
 SCHEMA = 1
@@ -102,6 +103,7 @@ def reset(config: str | None, service: str | None, path: str | None, yes: bool) 
         over = {position.id: _from_the_start(position) for position in chosen}
         keeper.save(Changes(over, unmarked=set(over)))
         keeper.back_up()
+        _forget_batches(settings, set(over))
     click.echo(f"{len(chosen)} files will be read from their beginning")
     return Exit.OK
 
@@ -121,8 +123,20 @@ def _state_alone(settings: Settings) -> Iterator[tuple[Keeper, list[Position]]]:
         data_dir.release()
 
 
+def _forget_batches(settings: Settings, files: set[FileId]) -> None:
+    """Batches of these files alone that were on their way: their lines go again, whatever became of them."""
+    if not all((settings.agent.data_dir / name).exists() for name in NAMES):
+        return
+    journal = Journal(settings.agent.data_dir)
+    for record in journal.found.open:
+        cuts = (record.segments, *(cut.segments for cut in record.earlier_cuts))
+        if {(note.service, note.identity) for cut in cuts for note in cut} <= files:
+            journal.release(record.key)
+    journal.close()
+
+
 def _from_the_start(position: Position) -> Position:
-    return replace(position, offset=0, marker_digest=b"", gone_since_s=0)
+    return replace(position, offset=0, marker_digest=b"", gone_since_s=0, delivered_offset=STARTED_OVER)
 
 
 def _ask(chosen: list[Position]) -> None:

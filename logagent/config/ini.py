@@ -148,6 +148,10 @@ class _Reading:
             if etcd[name] is not None and (name, etcd[name]) != ("ca", SYSTEM_CA):
                 etcd[name] = self._absolute(etcd[name])
         self._refuse_lonely("etcd", etcd)
+        if (agent["state_sync"], values["kafka"]["delivery"]) == ("full", "at_least_once"):
+            number = self._number(("agent",), "state_sync") or 0
+            expected = "expected normal beside [kafka] delivery = at_least_once, which notes no batches"
+            self._refuse(number, ("agent",), "state_sync", "full", expected)
         settings = Settings(
             ini_path=self._path,
             agent=AgentSettings(**agent),

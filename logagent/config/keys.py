@@ -120,6 +120,13 @@ KEYS: Final[tuple[Key, ...]] = (
         reloadable=True,
     ),
     Key(
+        "agent",
+        "state_sync",
+        values.choice("normal", "full"),
+        "Whether what is noted of a batch before it is sent survives a crash of the agent, or a power cut too.",
+        default="normal",
+    ),
+    Key(
         "agent", "log_format", values.choice("text", "json"), "Lines of the agent's own log.", default="text"
     ),
     Key(
@@ -199,6 +206,35 @@ KEYS: Final[tuple[Key, ...]] = (
         values.choice("file", "round_robin", "random"),
         "Partition of a record: a stable one per file (keeps the order), in turn per batch, or at random.",
         default="file",
+    ),
+    Key(
+        "kafka",
+        "delivery",
+        values.choice("exactly_once", "at_least_once"),
+        "Whether each batch is noted on disk before it is sent, so that nothing comes twice after a crash.",
+        default="exactly_once",
+    ),
+    Key(
+        "kafka",
+        "intent_give_up_s",
+        values.decimal(1, 604_800, "seconds"),
+        "How long the lines of a partition wait if Kafka does not tell what became of the batch before them.",
+        default="600",
+    ),
+    Key(
+        "kafka",
+        "dead_letter_full",
+        values.choice("block", "drop"),
+        "What a record that Kafka refuses does when the dead-letter file is full: its service waits, or it is lost and"
+        " counted.",
+        default="block",
+    ),
+    Key(
+        "kafka",
+        "dead_letter_max_bytes",
+        values.size(4 * values.MIB, 1024 * values.GIB),
+        "The largest size of the dead-letter file.",
+        default="256MiB",
     ),
     Key(
         "files",

@@ -39,6 +39,7 @@ class AgentSettings:
     admin_addr: Address | None
     memory_limit_bytes: int
     shutdown_timeout_s: float
+    state_sync: Literal["normal", "full"]
     log_format: Literal["text", "json"]
 
 
@@ -63,6 +64,10 @@ class KafkaSettings:
     linger_ms: int
     batch_bytes: int
     partitioner: Literal["file", "round_robin", "random"]
+    delivery: Literal["exactly_once", "at_least_once"]
+    intent_give_up_s: float
+    dead_letter_full: Literal["block", "drop"]
+    dead_letter_max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,185 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to brokers, and the cluster behind them. Sockets and Metadata messages are pykafka's.
+"""The cluster behind its brokers. The Metadata messages that find leaders are pykafka's.
 
 pykafka's own search for metadata is not used: it asks the seeds one after the other, three times each, and
 never finds a broker again that changed its address.
 """
 
-import logging
 import random
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
 import gevent
-from gevent import Greenlet, socket
+from gevent import Greenlet
 from gevent.queue import Empty, SimpleQueue
 
 from logagent.errors import BrokerUnavailable, KafkaError, ProtocolViolation
 from logagent.kafka import requests
+from logagent.kafka.connection import Connection
 from logagent.kafka.error_codes import describe
-from logagent.kafka.metadata import BrokerAddress, Metadata, TopicInfo
-from logagent.kafka.pykafka_parts import (
-    BrokerConnection,
-    MetadataRequestV1,
-    MetadataResponseV1,
-    SocketDisconnectedError,
+from logagent.kafka.metadata import BrokerAddress, Described, Metadata, TopicInfo
+from logagent.kafka.pykafka_parts import MetadataRequestV1, MetadataResponseV1
+from logagent.kafka.requests import (
+    BROKER,
+    TOPIC,
+    ApiVersions,
+    PartitionProducers,
+    ProducerId,
+    RequestWriter,
 )
-from logagent.kafka.requests import ApiVersions, ProducerId, RequestWriter
 from logagent.spawn import Spawner
 
-# pykafka logs each failure without its cause. We raise it with the cause, and the caller decides what to log.
-logging.getLogger("pykafka").propagate = False
+__all__ = ["Cluster", "Connection"]
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_MIN_ANSWER_BYTES = 4  # the correlation id
-_CHUNK_BYTES = 65536
 _HEAD_START_S = 0.3
 _MAX_KNOWN_ASKED = 8
 _MAX_FAILURES_NAMED = 8
 _MAX_REASON_CHARS = 160
 
 Answer = TypeVar("Answer")
-
-
-class Connection(BrokerConnection):
-    """A connection to one broker, open from the start; any failure closes it. For one greenlet at a time."""
-
-    def __init__(self, address: BrokerAddress, timeout_s: float) -> None:
-        """Connects within `timeout_s`, name resolution included; BrokerUnavailable says why not."""
-        self.address = address
-        dialer = _Dialer()
-        # No buffer: it is for pykafka's reader, which trusts any size that the other side announces.
-        super().__init__(address.host, address.port, dialer, buffer_size=0)
-        try:
-            self.connect(timeout_s * 1000)
-        except SocketDisconnectedError as error:
-            reason = _reason(dialer.error, timeout_s)
-            raise BrokerUnavailable(str(address), reason) from (dialer.error or error)
-
-    def call(self, frame: bytes, timeout_s: float) -> bytes:
-        """Send a request and return its answer without size and correlation id, all within `timeout_s`.
-
-        Raises BrokerUnavailable (try again, the broker may have acted on the request) or ProtocolViolation.
-        """
-        with self._closed_on_failure(timeout_s) as link:
-            deadline = monotonic() + timeout_s
-            link.settimeout(timeout_s)
-            link.sendall(frame)
-            head = _receive(link, 4, deadline)
-            (size,) = struct.unpack(">i", head)
-            if not _MIN_ANSWER_BYTES <= size <= MAX_ANSWER_BYTES:
-                raise ProtocolViolation(str(self.address), _not_kafka(head))
-            answer = _receive(link, size, deadline)
-            if answer[:4] != frame[8:12]:
-                raise ProtocolViolation(str(self.address), "answered another request than the one sent")
-            return answer[4:]
-
-    def close(self) -> None:
-        """Close the socket; harmless when it is closed already."""
-        self.disconnect()
-
-    @contextmanager
-    def _closed_on_failure(self, timeout_s: float) -> Iterator[socket.socket]:
-        if not self.connected:
-            raise BrokerUnavailable(str(self.address), "the connection is closed")
-        try:
-            yield self._socket
-        except OSError as error:
-            self.close()
-            raise BrokerUnavailable(str(self.address), _reason(error, timeout_s)) from error
-        except BaseException:  # also when the greenlet is killed: half a request must not stay on the wire
-            self.close()
-            raise
-
-
-def _receive(link: socket.socket, size: int, deadline: float) -> bytes:
-    chunks: list[bytes] = []
-    while size:
-        left_s = deadline - monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        link.settimeout(left_s)
-        chunk = link.recv(min(size, _CHUNK_BYTES))
-        if not chunk:
-            raise ConnectionResetError
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
-
-
-class _Dialer:
-    """pykafka's handler and the handler's socket module in one; keeps the error that pykafka drops."""
-
-    SockErr = OSError
-    GaiError = socket.gaierror
-
-    def __init__(self) -> None:
-        self.Socket = self
-        self.error: OSError | None = None
-
-    def create_connection(
-        self, address: tuple[str, int], timeout_s: float, _source_address: tuple[str, int]
-    ) -> socket.socket:
-        try:
-            with gevent.Timeout(timeout_s, TimeoutError):  # name resolution has no time-out of its own
-                return _connect_any(*address, deadline=monotonic() + timeout_s)
-        except OSError as error:
-            self.error = error
-            raise
-
-
-def _connect_any(host: str, port: int, deadline: float) -> socket.socket:
-    """Try the host's addresses, each for an equal part of the time left: a dead one must not use up all."""
-    if not 0 < port < 65536:  # getaddrinfo would take it modulo 65536
-        raise OSError(f"{port} is not a port")
-    try:
-        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-    except (UnicodeError, ValueError) as error:
-        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-    last_error = OSError("the host has no address")
-    for tries_left, (family, kind, protocol, _name, address) in zip(
-        range(len(found), 0, -1), found, strict=True
-    ):
-        link = socket.socket(family, kind, protocol)
-        try:
-            link.settimeout(max(0.001, (deadline - monotonic()) / tries_left))
-            link.connect(address)
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return link
-        except BaseException as error:
-            link.close()
-            if not isinstance(error, OSError):
-                raise
-            last_error = error
-    raise last_error
-
-
-def _reason(error: OSError | None, timeout_s: float) -> str:
-    match error:
-        case socket.gaierror(errno=socket.EAI_AGAIN):
-            return "the host name cannot be resolved at the moment"
-        case socket.gaierror():
-            return f"unknown host ({error.strerror})"
-        case TimeoutError():
-            return f"timed out after {timeout_s:.3g} s"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionResetError() | BrokenPipeError():
-            return "the broker closed the connection"
-        case _:
-            return ((error.strerror or str(error)) if error else "cannot connect").lower()
-
-
-def _not_kafka(head: bytes) -> str:
-    if head[:2] == b"\x15\x03":
-        return "does not speak plain Kafka (answered with a TLS alert)"
-    text = head.decode("latin-1")
-    said = text if text.isascii() and text.isprintable() else f"the bytes {head.hex(' ')}"
-    return f"does not speak Kafka (answered {said})"
 
 
 class _MetadataRequest(MetadataRequestV1):
@@ -250,12 +109,54 @@ class Cluster:
         """Ask for brokers and the leaders of `topics`, which are created if allowed; replaces `metadata`."""
         correlation_id = self.writer.next_correlation_id()
         frame = bytes(_MetadataRequest(topics, self._client_id, correlation_id).get_bytes())
-        self.metadata = self._first_answer(frame, _parse_metadata)
+        self.metadata = self._first_answer(lambda address: self._ask(address, frame, _parse_metadata))
         return self.metadata
+
+    def describe(self, topics: Collection[str], *, create: bool = False) -> Described:
+        """Ask for cluster, brokers and these topics in detail; takes over the brokers into `metadata`.
+
+        Missing topics are created only if `create` says so and the cluster allows it.
+        """
+        found = self._first_answer(lambda address: self._ask_description(address, topics, create))
+        self.metadata = Metadata(found.brokers, self.metadata.topics)
+        return found
+
+    def least_in_sync(self, topic: str) -> int | None:
+        """The topic's min.insync.replicas; None if the cluster does not tell."""
+        name = "min.insync.replicas"
+        frame = self.writer.describe_configs(TOPIC, topic, [name])
+        parse = requests.parse_describe_configs
+        return self._first_answer(lambda address: self._ask(address, frame, parse)).number(name)
+
+    def producer_expiration_ms(self) -> int | None:
+        """The least producer.id.expiration.ms of the known brokers that answer; None if one does not tell."""
+        found: list[int | None] = []
+        failures: dict[BrokerAddress, str] = {}
+        greenlets = [
+            self._spawner.once(f"ask {address}", self._ask_expiration, node, address, found, failures)
+            for node, address in self.metadata.brokers.items()
+        ]
+        gevent.joinall(greenlets, timeout=2 * self._timeout_s)
+        gevent.killall(greenlets, block=False)
+        if not found:
+            raise _no_broker(list(self.metadata.brokers.values()), failures, self._timeout_s)
+        told = [one for one in found if one is not None]
+        return min(told) if len(told) == len(found) else None
+
+    def _ask_expiration(
+        self, node: int, address: BrokerAddress, found: list[int | None], failures: dict[BrokerAddress, str]
+    ) -> None:
+        name = "producer.id.expiration.ms"
+        frame = self.writer.describe_configs(BROKER, str(node), [name])
+        try:
+            found.append(self._ask(address, frame, requests.parse_describe_configs).number(name))
+        except KafkaError as error:
+            failures[address] = str(error)
 
     def init_producer_id(self) -> ProducerId:
         """A new producer id from any broker; never -1, which would let resent lines in a second time."""
-        return self._first_answer(self.writer.init_producer_id(), _parse_producer_id)
+        frame = self.writer.init_producer_id()
+        return self._first_answer(lambda address: self._ask(address, frame, _parse_producer_id))
 
     def connect(self, node_id: int) -> Connection:
         """A new connection to the broker with this id in `metadata`."""
@@ -266,17 +167,49 @@ class Cluster:
 
     def api_versions(self, connection: Connection) -> ApiVersions:
         """Which requests the broker at the other end understands."""
-        answer = connection.call(self.writer.api_versions(), self._timeout_s)
-        return requests.parse_api_versions(answer, str(connection.address))
+        if connection.versions is None:
+            answer = connection.call(self.writer.api_versions(), self._timeout_s)
+            connection.versions = requests.parse_api_versions(answer, str(connection.address))
+        return connection.versions
 
-    def _first_answer(self, frame: bytes, parse: Callable[[bytes, str], Answer]) -> Answer:
+    def knows_describe_producers(self, connection: Connection) -> bool:
+        """Whether that broker can be asked; asked otherwise, it hangs up."""
+        return self.api_versions(connection).describes_producers
+
+    def describe_producers(self, connection: Connection, topic: str, partition: int) -> PartitionProducers:
+        """Which producer ids that broker, leader or not, remembers in a partition."""
+        frame = self.writer.describe_producers({topic: [partition]})
+        answer = connection.call(frame, self._timeout_s)
+        found = requests.parse_describe_producers(answer, str(connection.address))
+        if [(one.topic, one.partition) for one in found] != [(topic, partition)]:
+            raise ProtocolViolation(
+                str(connection.address), "describes another partition than the one asked for"
+            )
+        return found[0]
+
+    def _ask_description(self, address: BrokerAddress, topics: Collection[str], create: bool) -> Described:
+        connection = Connection(address, self._timeout_s)
+        try:
+            version = self.api_versions(connection).metadata_version
+            if version is None:
+                raise ProtocolViolation(str(address), "is older than Kafka 0.11")
+            frame = self.writer.describe_topics(topics, create=create, version=version)
+            answer = connection.call(frame, self._timeout_s)
+            found = requests.parse_describe_topics(answer, str(address), version)
+        finally:
+            connection.close()
+        if not found.brokers:
+            raise BrokerUnavailable(str(address), "the broker does not know its cluster yet")
+        return found
+
+    def _first_answer(self, ask: Callable[[BrokerAddress], Answer]) -> Answer:
         """Ask one known broker; if it fails or dawdles, everybody at once. The first good answer wins.
 
         Without an order among the others, dead, silent and black-holed addresses cost no time.
         """
         addresses = self._candidates()
         head_start = 1 if self.metadata.brokers else 0
-        race = _Race(self._spawner, lambda address: self._ask(address, frame, parse))
+        race = _Race(self._spawner, ask)
         deadline = monotonic() + self._timeout_s
         try:
             race.start(addresses[:head_start])

@@ -37,3 +37,35 @@ class Metadata:
 
     brokers: Mapping[int, BrokerAddress] = field(default_factory=dict)
     topics: Mapping[str, TopicInfo] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """Who leads a partition, -1 for nobody, since which epoch of it, -1 if that is not told, and who has its log."""
+
+    leader: int
+    leader_epoch: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicView:
+    """One topic in detail. `code` is 0 or what hinders it (3: it does not exist, or is being created)."""
+
+    code: int
+    partitions: Mapping[int, PartitionView]
+
+    @property
+    def leaders(self) -> dict[int, int]:
+        """As in `TopicInfo`."""
+        return {number: one.leader for number, one in self.partitions.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A cluster in detail, as one of its brokers saw it."""
+
+    cluster_id: str
+    brokers: Mapping[int, BrokerAddress]
+    topics: Mapping[str, TopicView]

@@ -15,6 +15,14 @@ class AgentEvents(FactTeller):
     @fact("agent", INFO, "logagent %(version)s started as host %(host_id)s; its state lies in %(data_dir)s.")
     def agent_started(self, *, version: str, host_id: str, data_dir: Path | str) -> Extra: ...
 
+    @fact(
+        "agent",
+        WARNING,
+        "%(data_dir)s was last used on another machine; here the host is %(host_id)s. If an agent there still ships"
+        " the same files, their lines come twice. What was on its way is asked about before it is sent.",
+    )
+    def data_dir_moved(self, *, data_dir: Path | str, host_id: str) -> Extra: ...
+
     @fact("agent", INFO, "Stopping: %(reason)s. What was read is sent first.")
     def agent_stopping(self, *, reason: str) -> Extra: ...
 

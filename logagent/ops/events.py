@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from logagent import clock
 from logagent.clock import MonotonicClock, WallClock
 from logagent.ops.agent_events import AgentEvents
+from logagent.ops.delivery_events import DeliveryEvents
 from logagent.ops.etcd_events import EtcdEvents
 from logagent.ops.facts import Fact
 from logagent.ops.file_events import FileEvents
@@ -18,7 +19,7 @@ from logagent.ops.kafka_events import KafkaEvents
 from logagent.ops.metrics import Metrics
 
 
-class Events(AgentEvents, FileEvents, KafkaEvents, EtcdEvents):
+class Events(AgentEvents, FileEvents, KafkaEvents, DeliveryEvents, EtcdEvents):
     """All facts. `clock` runs the pauses between repeated messages, `wall` gives time stamps for metrics."""
 
     def __init__(
@@ -29,7 +30,7 @@ class Events(AgentEvents, FileEvents, KafkaEvents, EtcdEvents):
 
 def catalogue() -> Iterator[Fact]:
     """Every fact, in the order of the source."""
-    for group in (AgentEvents, FileEvents, KafkaEvents, EtcdEvents):
+    for group in (AgentEvents, FileEvents, KafkaEvents, DeliveryEvents, EtcdEvents):
         for member in vars(group).values():
             declared = getattr(member, "fact", None)
             if isinstance(declared, Fact):

@@ -65,6 +65,7 @@ class Metrics:
         self._services: dict[str, ServiceCounters] = {}
         self._add_files()
         self._add_kafka()
+        self._add_delivery()
         self._add_etcd()
         self._add_agent()
         self.registry.register(_Services(self._services))
@@ -142,6 +143,29 @@ class Metrics:
             "Records that Kafka refused for good; they lie in the dead-letter file.",
             "service",
             "reason",
+        )
+
+    def _add_delivery(self) -> None:
+        self.intents_recovered = self._counter(
+            "intents_recovered",
+            "Batches whose fate was in doubt, and what was found out about them.",
+            "answer",
+        )
+        self.duplicates_possible = self._counter(
+            "duplicates_possible", "Records that may be in Kafka twice, by the reason why.", "reason"
+        )
+        self.unknown_bytes = self._counter(
+            "unknown_bytes",
+            "Bytes of files that were sent and are gone, and nobody can tell whether they arrived.",
+            "service",
+        )
+        self.broker_lost_acknowledged = self._counter(
+            "broker_lost_acknowledged", "Times that the cluster had lost what it had acknowledged."
+        )
+        self.dead_letter_dropped = self._counter(
+            "dead_letter_dropped",
+            "Records that Kafka refused for good and that are lost, because the dead-letter file was full.",
+            "service",
         )
 
     def _add_etcd(self) -> None:

@@ -11,12 +11,13 @@ from logagent.pipeline.batch import Segment
 class Route:
     """Where the lines of one file go. The outlet chooses `partition` when the topic's partitions are first known.
 
-    In `place` it may remember what it knows of the way there.
+    In `place` it may remember what it knows of the way there. `service` is whose lines they are.
     """
 
     topic: str
     partition_key: int
     partition: int | None = None
+    service: str = ""
     place: object = field(default=None, compare=False, repr=False)
 
 

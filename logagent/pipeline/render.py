@@ -3,11 +3,12 @@
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from logagent.pipeline.batch import Segment, Source
 from logagent.pipeline.chunk import Chunk
+from logagent.pipeline.render_row import RenderRow
 
 HeaderEncoder = Callable[[list[tuple[bytes, bytes | None]]], bytes]
 """Encodes the header block of one record; comes from the Kafka room."""
@@ -15,63 +16,69 @@ HeaderEncoder = Callable[[list[tuple[bytes, bytes | None]]], bytes]
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
 class Render:
-    """Settings of one file. The constant parts of messages are worked out once.
+    """What makes records of the lines of one file; `row` holds its settings. Constant parts are worked out once.
 
-    `format` is raw or json, `headers` none or origin, `key` none, service or path (see docs/messages.md).
+    `format` is raw or json, `headers` none or origin, `key` none, service or path (see docs/messages.md). `plain`:
+    values are the lines themselves and there are no headers: nothing is done per line. `record_key` is the key that
+    every message gets.
     """
 
-    host: str
-    service: str
-    path: bytes
-    format: str
-    headers: str
-    key: str
-    encode_headers: HeaderEncoder = field(compare=False)
+    def __init__(self, row: RenderRow, encode_headers: HeaderEncoder) -> None:
+        self.row = row
+        self._encode_headers = encode_headers
+        self.plain = row.format == "raw" and row.headers == "none"
+        self.record_key = {"none": None, "path": row.path}.get(row.key, row.service.encode())
 
-    @property
-    def plain(self) -> bool:
-        """Whether values are the lines themselves and there are no headers: nothing is done per line."""
-        return self.format == "raw" and self.headers == "none"
+    @cached_property
+    def id(self) -> bytes:
+        """The id of `row`."""
+        return self.row.id
 
-    @property
-    def record_key(self) -> bytes | None:
-        """The key that every message gets."""
-        if self.key == "none":
-            return None
-        return self.path if self.key == "path" else self.service.encode()
-
-    def segment(self, source: Source, chunk: Chunk, read_at_ms: int) -> Segment:
+    def segment(
+        self, source: Source, chunk: Chunk, read_at_ms: int, source_crc: int = 0, hashed_bytes: int = 0
+    ) -> Segment:
         """The chunk as a segment of this file, read at `read_at_ms` (since 1970)."""
-        key = self.record_key
-        if self.plain or chunk.dead_bytes:
-            return Segment(
-                source, chunk.start_offset, chunk.end_offset, chunk.values, starts=chunk.starts, key=key
-            )
-        starts = chunk.line_starts()
-        values = chunk.values
-        if self.format == "json":
+        values, starts, headers = chunk.values, chunk.starts, None
+        if not (self.plain or chunk.dead_bytes):
+            starts = chunk.line_starts()
+            values, headers = self._messages(values, starts, read_at_ms)
+        return Segment(
+            source,
+            chunk.start_offset,
+            chunk.end_offset,
+            values,
+            starts=starts,
+            key=self.record_key,
+            headers=headers,
+            render=self,
+            source_crc=source_crc,
+            hashed_bytes=hashed_bytes,
+        )
+
+    def _messages(
+        self, values: Sequence[bytes], starts: Sequence[int], read_at_ms: int
+    ) -> tuple[Sequence[bytes], list[bytes] | None]:
+        row = self.row
+        if row.format == "json":
             prefix = self._json_prefix()
             values = [
                 b'%s"offset":%d,"ts":%d,%s}' % (prefix, start, read_at_ms, _message(value))
                 for start, value in zip(starts, values, strict=True)
             ]
         headers = None
-        if self.headers == "origin":
+        if row.headers == "origin":
             origin: list[tuple[bytes, bytes | None]] = [
-                (b"host", self.host.encode()),
-                (b"service", self.service.encode()),
-                (b"path", self.path),
+                (b"host", row.host.encode()),
+                (b"service", row.service.encode()),
+                (b"path", row.path),
             ]
-            headers = [self.encode_headers([*origin, (b"offset", b"%d" % start)]) for start in starts]
-        return Segment(
-            source, chunk.start_offset, chunk.end_offset, values, starts=starts, key=key, headers=headers
-        )
+            headers = [self._encode_headers([*origin, (b"offset", b"%d" % start)]) for start in starts]
+        return values, headers
 
     def _json_prefix(self) -> bytes:
-        path = self.path.decode("utf-8", "backslashreplace")
-        constant = _to_json({"host": self.host, "service": self.service, "path": path})
+        path = self.row.path.decode("utf-8", "backslashreplace")
+        constant = _to_json({"host": self.row.host, "service": self.row.service, "path": path})
         return constant.removesuffix("}").encode() + b","
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from logagent.errors import StateError
-from logagent.pipeline.render import HeaderEncoder, Render
 
 FRAMING_VERSION: Final = 1
 """Raised when the same bytes of a file become other lines: line ends, blank lines, holes, cuts, events."""
@@ -25,10 +24,13 @@ ENCODING_VERSION: Final = 1
 
 RENDER_ID_BYTES: Final = 16
 
+_SLACK_BYTES: Final = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRow:
-    """`path` is the label as in messages. `multiline_start` None: every line is a record.
+    """`path` is the label as in messages, `log_path` the entry that found the file. `multiline_start` None: every line
+    is a record.
 
     How long an event waits for its next line is not here: a segment ends where its last event was closed.
     `compression_level` None: that of the codec.
@@ -37,6 +39,7 @@ class RenderRow:
     host: str
     service: str
     path: bytes
+    log_path: str
     format: str
     headers: str
     key: str
@@ -54,6 +57,22 @@ class RenderRow:
     def id(self) -> bytes:
         """The same for equal rows, in every process."""
         return hashlib.blake2b(self.document(), digest_size=RENDER_ID_BYTES).digest()
+
+    @property
+    def most_hashed_bytes(self) -> int:
+        """Values of one segment depend on no more bytes than its first so many: two reads, and a record in any
+        encoding with the zeros that end it. Behind these is nothing but the rest of a cut line, or a hole.
+        """
+        return 5 * self.max_line_bytes + _SLACK_BYTES
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether this release makes the same records of the same bytes."""
+        return (self.framing_version, self.rendering_version, self.encoding_version) == (
+            FRAMING_VERSION,
+            RENDERING_VERSION,
+            ENCODING_VERSION,
+        )
 
     def document(self) -> bytes:
         """What is stored."""
@@ -76,10 +95,6 @@ class RenderRow:
         if not all(_fits(getattr(row, one.name), one.type) for one in fields(row)):
             raise StateError(f"the stored render {expected_id.hex()} is of another release")
         return row
-
-    def render(self, encode_headers: HeaderEncoder) -> Render:
-        """What makes records of its lines."""
-        return Render(self.host, self.service, self.path, self.format, self.headers, self.key, encode_headers)
 
 
 def _fits(value: Any, kind: Any) -> bool:

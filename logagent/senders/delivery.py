@@ -1,42 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request: build the batches, send them to their leader, and act on the answer for each partition."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
-from pathlib import Path
 from typing import Protocol
 
-import gevent
-
-from logagent.backoff import Backoff
-from logagent.clock import MonotonicClock, WallClock
-from logagent.errors import BrokerUnavailable, KafkaError, ProtocolViolation
+from logagent.clock import MonotonicClock
+from logagent.errors import KafkaError, NotAnswered
 from logagent.kafka import record_batch, requests
 from logagent.kafka.connections import Cluster, Connection
-from logagent.kafka.error_codes import UNKNOWN_TOPIC_OR_PARTITION, describe
+from logagent.kafka.error_codes import (
+    INVALID_TIMESTAMP,
+    NONE,
+    TOPIC_REFUSALS,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    describe,
+)
 from logagent.ops.events import Events
-from logagent.pacing.baton import Baton
-from logagent.pipeline.batch import Batch, Segment
-from logagent.senders import dead_letter
+from logagent.pipeline.batch import Batch
+from logagent.recovery.actions import Action, Doubt, Pending, Release, Resend
 from logagent.senders.directory import Directory
+from logagent.senders.doubts import Doubts
 from logagent.senders.lanes import Lane
-from logagent.senders.leaders import Leaders
-from logagent.senders.partition import Partition, Verdict
-from logagent.spawn import Spawner, in_thread
+from logagent.senders.links import Links
+from logagent.senders.notebook import Notebook
+from logagent.senders.outcome import Outcome
+from logagent.senders.partition import Partition
+from logagent.senders.producer import Producer
+from logagent.senders.settler import Settler
 
 PRODUCE_TIMEOUT_MS = 5000
 ANSWER_TIMEOUT_S = 8.0
-IDLE_CONNECTION_S = 60.0
 REQUEST_BYTES = 4 * 1024 * 1024
 """A request takes no further partition beyond this size; it bounds what is held encoded."""
 
-AGAIN = Backoff(first_s=0.1, limit_s=1.0)
-DEAD_LETTER_AGAIN = Backoff(first_s=1.0, limit_s=30.0)
 UNKNOWN_TOPIC_PARKS_AFTER = 8
-OWN_REFUSAL = -1
-"""Stands in the dead-letter file for the number of a broker's error where no broker was asked."""
 
 
 class DeliverySettings(Protocol):
@@ -45,7 +44,7 @@ class DeliverySettings(Protocol):
     @property
     def batch_bytes(self) -> int: ...
     @property
-    def dead_letter(self) -> Path: ...
+    def intent_give_up_s(self) -> float: ...
 
 
 class Delivery:
@@ -55,50 +54,43 @@ class Delivery:
         self,
         cluster: Cluster,
         directory: Directory,
-        leaders: Leaders,
+        links: Links,
+        producer: Producer,
+        settler: Settler,
+        notebook: Notebook | None,
         settings: DeliverySettings,
         *,
         events: Events,
-        spawner: Spawner,
         clock: MonotonicClock,
-        wall: WallClock,
         work_turn: Callable[[], AbstractContextManager[None]],
-        released: Callable[[int], None],
     ) -> None:
         self._cluster = cluster
         self._directory = directory
-        self._leaders = leaders
+        self._links = links
+        self._producer = producer
+        self._settler = settler
+        self._notebook = notebook
         self._settings = settings
         self._events = events
-        self._spawner = spawner
         self._clock = clock
-        self._wall = wall
         self._work_turn = work_turn
-        self._released = released
-        self._connections: dict[tuple[int, int], tuple[Connection, float]] = {}
-        self._failed_s: dict[int, float] = {}
-        self._producer: tuple[int, int] | None = None
-        self._producer_baton = Baton()
-        self.dead_letter_failure = ""
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection, _ in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._doubts = Doubts(cluster)
 
     def send(self, slot: int, leader: int, lanes: Sequence[Lane]) -> None:
         """Send one request with a batch of each lane and act on the answer. Returns when all lanes are settled."""
+        if lanes[0].partition.question is not None:
+            self._ask(slot, leader, lanes[0].partition)
+            return
         try:
-            connection = self._connect(slot, leader)
+            connection = self._links.get(slot, leader)
         except KafkaError as error:
-            self._leaders.failed(leader, _address(error), _reason(error))
+            self._links.failed(slot, leader, error)
             for lane in lanes:
                 lane.partition.not_sent(self._clock())
             return
-        producer_id, epoch = self._producer_id()
-        frame, batches = self._build(lanes, producer_id, epoch)
-        if not batches:
+        producer_id, epoch = self._producer.identity()
+        frame, sent = self._build(lanes, producer_id, epoch)
+        if not sent:
             return
         started_s = self._clock()
         try:
@@ -108,62 +100,25 @@ class Delivery:
                 for result in requests.parse_produce(answer, str(connection.address))
             }
         except KafkaError as error:
-            connection.close()
-            self._connections.pop((slot, leader), None)
-            self._failed_s[leader] = self._clock()
-            self._leaders.failed(leader, _address(error), _reason(error))
-            for lane, _ in batches:
-                lane.partition.unanswered(self._clock())
+            self._links.failed(slot, leader, error)
+            for partition in sent:
+                partition.unanswered(self._clock())
             return
-        self._connections[slot, leader] = connection, self._clock()
+        self._links.used(slot, leader, connection)
         took_s = self._clock() - started_s
-        for lane, batch in batches:
-            code = results.get((lane.partition.topic, lane.partition.number))
+        for partition in sent:
+            code = results.get((partition.topic, partition.number))
             if code is None:
-                lane.partition.unanswered(self._clock())
+                partition.unanswered(self._clock())
             else:
-                self._settle(lane, batch, code, took_s)
+                self._answered(slot, leader, partition, code, took_s)
 
     # -- before -------------------------------------------------------------------------------------------------------
 
-    def _connect(self, slot: int, leader: int) -> Connection:
-        connection, used_s = self._connections.get((slot, leader), (None, 0.0))
-        address = self._directory.brokers.get(leader)
-        if connection is not None:
-            # Brokers and what lies between close idle connections; a moved broker has another address; and where one
-            # connection failed, the others of that time are dead too.
-            fresh = used_s > max(self._clock() - IDLE_CONNECTION_S, self._failed_s.get(leader, 0.0))
-            if fresh and connection.address == address and connection.connected:
-                return connection
-            connection.close()
-            del self._connections[slot, leader]
-        connection = self._cluster.connect(leader)
-        self._connections[slot, leader] = connection, self._clock()
-        return connection
-
-    def _producer_id(self) -> tuple[int, int]:
-        """The id under which new batches go; asks for one until some broker gives it."""
-        attempt = 0
-        with self._producer_baton.turn():
-            while self._producer is None:
-                try:
-                    given = self._cluster.init_producer_id()
-                    self._producer = given.id, given.epoch
-                except KafkaError as error:
-                    # Never without an id: the lines would be accepted and every resend would double them.
-                    self._events.metadata_failed(reason=str(error))
-                    gevent.sleep(AGAIN.delay_s(attempt))
-                    attempt += 1
-            if attempt:
-                self._events.metadata_back()
-            return self._producer
-
-    def _build(
-        self, lanes: Sequence[Lane], producer_id: int, epoch: int
-    ) -> tuple[bytes, list[tuple[Lane, Batch]]]:
+    def _build(self, lanes: Sequence[Lane], producer_id: int, epoch: int) -> tuple[bytes, list[Partition]]:
         """The request and what is in it. Lanes with nothing to send, or for which there is no room, are let go."""
         topics: dict[str, list[tuple[int, bytes]]] = {}
-        batches: list[tuple[Lane, Batch]] = []
+        sent: list[Partition] = []
         size_bytes = 0
         for lane in lanes:
             partition = lane.partition
@@ -174,48 +129,54 @@ class Delivery:
             if batch is None:
                 partition.not_sent(self._clock())
                 continue
-            partition.stamp(batch, producer_id, epoch)
+            self._note(partition, producer_id, epoch)
+            self._settler.doubt(partition, partition.before_send(self._producer.clock()), batch.records)
             with self._work_turn():
-                encoded = _encode(batch)
+                encoded = encode(batch, partition.stamp(producer_id, epoch))
             size_bytes += len(encoded)
             topics.setdefault(partition.topic, []).append((partition.number, encoded))
-            batches.append((lane, batch))
-        if not batches:
-            return b"", batches
-        return self._cluster.writer.produce(topics, timeout_ms=PRODUCE_TIMEOUT_MS), batches
+            sent.append(partition)
+        if not sent:
+            return b"", sent
+        return self._cluster.writer.produce(topics, timeout_ms=PRODUCE_TIMEOUT_MS), sent
+
+    def _note(self, partition: Partition, producer_id: int, epoch: int) -> None:
+        """Give the batch its place, and see to it that the journal knows of it."""
+        partition.stamp(producer_id, epoch)
+        if partition.to_be_noted and self._notebook is not None:
+            topic = self._directory.topics.get(partition.topic)
+            partitions = len(topic.leaders) if topic is not None else 0
+            self._notebook.note(partition, self._producer.cluster_id, partitions)
 
     # -- after --------------------------------------------------------------------------------------------------------
 
-    def _settle(self, lane: Lane, batch: Batch, code: int, took_s: float) -> None:
-        partition = lane.partition
-        topic, number = partition.topic, partition.number
+    def _answered(self, slot: int, leader: int, partition: Partition, code: int, took_s: float) -> None:
+        batch = partition.batch
+        records, bytes_ = (batch.records, batch.size_bytes) if batch is not None else (0, 0)
         was_parked = bool(partition.parked_reason)
-        verdict = partition.answered(code, self._clock(), int(self._wall() * 1000))
-        if verdict is Verdict.ACKED:
-            self._done(batch.segments)
+        if code in TOPIC_REFUSALS and code != UNKNOWN_TOPIC_OR_PARTITION:
+            partition.attempts += 1
+            self._try_again(partition, code, parked=True)
+            return
+        action = partition.answered(code, self._producer.clock())
+        outcome = self._carry_out(slot, leader, partition, action, code)
+        if outcome.settled_records:
             if was_parked:
-                self._events.topic_back(topic=topic)
-            self._events.batch_sent(
-                topic=topic, records=batch.records, bytes_=batch.size_bytes, seconds=took_s
-            )
-        elif verdict is Verdict.SPLIT:
-            self._events.batch_split(topic=topic, partition=number, records=batch.records)
-        elif verdict is Verdict.DEAD_LETTER:
-            self.bury(batch.segments[0], topic, code, describe(code).sentence, None)
-        elif verdict is Verdict.RESTAMP:
-            self._events.batch_restamped(topic=topic, partition=number)
-        elif verdict is Verdict.NEW_PRODUCER:
-            if self._producer == (batch.producer_id, batch.producer_epoch):
-                self._producer = None
-            self._events.producer_id_renewed(topic=topic, partition=number, code=code)
-        else:
-            self._try_again(partition, batch, code, parked=verdict is Verdict.PARK)
+                self._events.topic_back(topic=partition.topic)
+            self._events.batch_sent(topic=partition.topic, records=records, bytes_=bytes_, seconds=took_s)
+        elif isinstance(action, Resend) and code != INVALID_TIMESTAMP:
+            self._try_again(partition, code, parked=False)
 
-    def _try_again(self, partition: Partition, batch: Batch, code: int, *, parked: bool) -> None:
+    def _try_again(self, partition: Partition, code: int, *, parked: bool) -> None:
         """The batch stays where it is, and its positions too."""
         self._directory.refresh_soon()
         topic, reason = partition.topic, describe(code).sentence
-        if parked or (code == UNKNOWN_TOPIC_OR_PARTITION and batch.attempts > UNKNOWN_TOPIC_PARKS_AFTER):
+        unknown = code == UNKNOWN_TOPIC_OR_PARTITION
+        if parked:
+            partition.park(self._clock())
+        if (parked or unknown) and partition.doubtful:
+            self._give_up(partition, vanished=unknown)
+        if parked or (unknown and partition.attempts > UNKNOWN_TOPIC_PARKS_AFTER):
             partition.parked_reason = f"topic {topic}: {reason}"
             self._events.topic_parked(topic=topic, code=code, reason=reason)
             return
@@ -224,69 +185,73 @@ class Delivery:
             topic=topic, partition=partition.number, code=code, reason=reason, wait_s=wait_s
         )
 
-    def _done(self, segments: Sequence[Segment]) -> None:
-        sums: dict[str, list[int]] = {}
-        memory_bytes = 0
-        for segment in segments:
-            segment.done = True
-            memory_bytes += segment.memory_bytes
-            source = segment.source
-            source.acks.advance()
-            lines = len(segment.values)
-            # The tracker keeps the segment while an older one of its file is on its way; its lines need not stay.
-            segment.values, segment.starts, segment.headers = (), None, None
-            source.acked(lines)
-            total = sums.get(source.service)
-            if total is None:
-                total = sums[source.service] = [0, 0]
-            total[0] += lines
-            total[1] += segment.end_offset - segment.start_offset
-        self._released(memory_bytes)
-        for service, (lines, bytes_) in sums.items():
-            self._events.lines_acked(service=service, lines=lines, bytes_=bytes_)
+    # -- doubts -------------------------------------------------------------------------------------------------------
 
-    def bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
-        """Have a record written to the dead-letter file, however long that takes; only then its file moves on."""
-        self._spawner.once("dead-letter", self._bury, segment, topic, code, reason, line_bytes)
-
-    def _bury(self, segment: Segment, topic: str, code: int, reason: str, line_bytes: int | None) -> None:
-        record = dead_letter.DeadRecord(
-            time_s=self._wall(),
-            service=segment.source.service,
-            topic=topic,
-            path=segment.source.label,
-            offset=segment.start_offset if segment.starts is None else segment.starts[0],
-            value=segment.values[0],
-            reason=reason,
-            code=code,
-            line_bytes=line_bytes,
+    def _ask(self, slot: int, leader: int, partition: Partition) -> None:
+        """What became of a batch, before anything else of its partition leaves."""
+        partition.begin_asking()
+        try:
+            connection = self._links.get(slot, leader)
+            action = self._asked(connection, partition)
+        except NotAnswered as refusal:
+            self._directory.refresh_soon()
+            partition.unanswered(self._clock())
+            if refusal.code in TOPIC_REFUSALS:
+                self._give_up(partition, vanished=refusal.code == UNKNOWN_TOPIC_OR_PARTITION)
+            return
+        except KafkaError as error:
+            self._links.failed(slot, leader, error)
+            partition.unanswered(self._clock())
+            return
+        self._links.used(slot, leader, connection)
+        self._carry_out(
+            slot, leader, partition, action, 0 if partition.pending is None else partition.pending.refused
         )
-        attempt = 0
-        while True:
-            try:
-                in_thread(dead_letter.append, self._settings.dead_letter, record)
-                break
-            except OSError as error:
-                self.dead_letter_failure = f"{self._settings.dead_letter} cannot be written: {error.strerror}"
-                self._events.dead_letter_failed(
-                    path=os.fsencode(self._settings.dead_letter), error=str(error)
-                )
-                gevent.sleep(DEAD_LETTER_AGAIN.delay_s(attempt))
-                attempt += 1
-        self.dead_letter_failure = ""
-        self._events.dead_letter_back(path=os.fsencode(self._settings.dead_letter))
-        self._events.record_dead_lettered(
-            service=record.service,
-            topic=topic,
-            path=record.path,
-            offset=record.offset,
-            code=code,
-            reason=reason,
-        )
-        self._done((segment,))
+
+    def _asked(self, connection: Connection, partition: Partition) -> Action:
+        question, pending = partition.question, partition.pending
+        if question is None or pending is None:
+            raise ValueError(f"{partition.topic}-{partition.number}: there is nothing to ask")
+        self._producer.identity()
+        here = self._producer.cluster_id
+        if partition.cluster_id and here and partition.cluster_id != here:
+            return Release(Doubt.TOPIC_GONE)
+        topic, number, producer_id = partition.topic, partition.number, pending.slot.producer_id
+        if not question.records:
+            answer = self._doubts.leaders_word(connection, topic, number, producer_id)
+            return partition.asked(answer, self._producer.clock())
+        try:
+            look = self._doubts.look(topic, number, producer_id)
+        except KafkaError as error:  # perhaps another broker's fault
+            raise NotAnswered(NONE) from error
+        return partition.replicas_asked(look, self._clock(), self._settings.intent_give_up_s)
+
+    def _carry_out(self, slot: int, leader: int, partition: Partition, action: Action, code: int) -> Outcome:
+        outcome = self._settler.carry_out(partition, action, code)
+        if outcome.new_id:
+            # Nothing may arrive under the old id behind what goes under the new one.
+            self._links.drop(slot, leader)
+        return outcome
+
+    def look_for_the_gone(self, lanes: Iterable[Lane]) -> None:
+        """Partitions with a batch in doubt that do not exist any more, or are denied, are not waited for for ever."""
+        for lane in lanes:
+            partition = lane.partition
+            topic = self._directory.topics.get(partition.topic)
+            if lane.in_job or topic is None or not partition.doubtful:
+                continue
+            vanished = bool(topic.leaders) and partition.number not in topic.leaders
+            if vanished or topic.code in TOPIC_REFUSALS:
+                self._give_up(partition, vanished=vanished or topic.code == UNKNOWN_TOPIC_OR_PARTITION)
+
+    def _give_up(self, partition: Partition, *, vanished: bool) -> None:
+        action = partition.unaskable(self._clock(), self._settings.intent_give_up_s, vanished=vanished)
+        if isinstance(action, Release):
+            self._settler.carry_out(partition, action)
 
 
-def _encode(batch: Batch) -> bytes:
+def encode(batch: Batch, pending: Pending) -> bytes:
+    """The record batch of these lines in this place."""
     segments = batch.segments
     if len(segments) > 1 and all(segment.key is None and segment.headers is None for segment in segments):
         # One group costs as much as each of the many little ones of quiet files.
@@ -295,16 +260,8 @@ def _encode(batch: Batch) -> bytes:
         groups = [record_batch.Records(segment.values, segment.key, segment.headers) for segment in segments]
     return record_batch.encode(
         groups,
-        timestamp_ms=batch.timestamp_ms,
-        producer_id=batch.producer_id,
-        producer_epoch=batch.producer_epoch,
-        base_sequence=batch.base_sequence,
+        timestamp_ms=pending.timestamp_ms,
+        producer_id=pending.slot.producer_id,
+        producer_epoch=pending.slot.epoch,
+        base_sequence=pending.slot.base_sequence,
     )
-
-
-def _address(error: KafkaError) -> str:
-    return error.address if isinstance(error, BrokerUnavailable | ProtocolViolation) else "?"
-
-
-def _reason(error: KafkaError) -> str:
-    return error.reason if isinstance(error, BrokerUnavailable | ProtocolViolation) else str(error)

@@ -9,6 +9,7 @@ from itertools import count
 from gevent.event import Event
 
 from logagent.kafka.metadata import NO_LEADER
+from logagent.senders.directory import Directory
 from logagent.senders.partition import Partition, State
 
 TAKE_ALONG_SHARE = 0.5
@@ -32,6 +33,29 @@ class Lane:
         self.in_job = False
         self.gone = False
         self.room = Event()
+
+
+class Lanes:
+    """All lanes by topic and number; those of them that are `busy`; and about what their lines hold in memory."""
+
+    def __init__(self, directory: Directory, linger_s: float) -> None:
+        self._directory = directory
+        self._linger_s = linger_s
+        self.all: dict[tuple[str, int], Lane] = {}
+        self.busy: dict[Lane, None] = {}
+        self.memory_bytes = 0
+
+    def of(self, topic: str, number: int) -> Lane:
+        """The lane of a partition, made when it is first asked for."""
+        lane = self.all.get((topic, number))
+        if lane is None:
+            lane = self.all[topic, number] = Lane(Partition(topic, number, self._linger_s))
+            lane.leader = self._directory.topic(topic).leaders.get(number, NO_LEADER)
+        return lane
+
+    def released(self, memory_bytes: int) -> None:
+        """So much is not held any more."""
+        self.memory_bytes -= memory_bytes
 
 
 @dataclass(frozen=True, slots=True)

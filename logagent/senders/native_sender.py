@@ -5,8 +5,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -18,27 +16,24 @@ from logagent.kafka.metadata import NO_LEADER
 from logagent.ops.events import Events
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
-from logagent.senders.delivery import OWN_REFUSAL, Delivery
+from logagent.senders.delivery import Delivery
 from logagent.senders.directory import Directory, TopicState
-from logagent.senders.lanes import MIN_FULL_BYTES, Job, Lane, Schedule
+from logagent.senders.graveyard import OWN_REFUSAL, Graveyard
+from logagent.senders.lanes import MIN_FULL_BYTES, Job, Lane, Lanes, Schedule
 from logagent.senders.leaders import Leaders
-from logagent.senders.partition import Partition, State
+from logagent.senders.left_over import LeftOver
+from logagent.senders.links import Links
+from logagent.senders.notebook import Notebook
+from logagent.senders.partition import State
+from logagent.senders.producer import Producer
+from logagent.senders.reasons import Reasons
+from logagent.senders.retreat import Retreat
+from logagent.senders.settings import SenderSettings
+from logagent.senders.settler import Settler
 from logagent.spawn import Spawner
+from logagent.state.intents import IntentRecord, SegmentNote
 
 STALL_CHECK_S = 1.0
-MAX_REASONS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class SenderSettings:
-    """What the operator can turn. `budget_bytes` bounds the memory of lines between reading and acknowledgement."""
-
-    thread_num: int
-    linger_s: float
-    batch_bytes: int
-    partitioner: str
-    budget_bytes: int
-    dead_letter: Path
 
 
 class NativeSender:
@@ -54,44 +49,80 @@ class NativeSender:
         clock: MonotonicClock,
         wall: WallClock,
         work_turn: Callable[[], AbstractContextManager[None]],
+        notebook: Notebook | None = None,
+        on_delivered: Callable[[SegmentNote], None] = lambda _note: None,
+        on_unknown: Callable[[SegmentNote], None] = lambda _note: None,
     ) -> None:
+        """`notebook` None: at least once. The other two hear of lines of an earlier process that are not at hand."""
         self._settings = settings
         self._clock = clock
         self._wall = wall
         self._events = events
         self._spawner = spawner
         self._schedule = Schedule(settings.linger_s)
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._busy: dict[Lane, None] = {}
         self._wake = Event()
         self._idle: deque[AsyncResult] = deque()
         self._next_partition: dict[str, int] = {}
         self._greenlets: list[gevent.Greenlet] = []
         self._flushing = False
         self._never_full_bytes = min(settings.batch_bytes, MIN_FULL_BYTES)
-        self.memory_bytes = 0
         self.directory = Directory(
             cluster,
             on_change=self._metadata_changed,
             on_failure=lambda reason: events.metadata_failed(reason=reason),
             on_recovery=events.metadata_back,
-            on_parked=self._parked,
+            on_parked=lambda topic, code: events.topic_parked(
+                topic=topic, code=code, reason=describe(code).sentence
+            ),
             on_back=lambda topic: events.topic_back(topic=topic),
         )
         self.leaders = Leaders(
             cluster, self.directory, spawner=spawner, events=events, on_back=self._leader_back
         )
-        self._delivery = Delivery(
+        self._lanes = Lanes(self.directory, settings.linger_s)
+        self._retreat = Retreat(self._lanes, self.directory, self._schedule, wall)
+        self._notebook = notebook
+        self._producer = Producer(cluster, events, wall)
+        self._graveyard = self._build_graveyard()
+        self.reasons = Reasons(self._lanes, self.directory, self.leaders, self._graveyard, notebook, clock)
+        self._settler = Settler(
+            self._graveyard,
+            notebook,
+            released=self._lanes.released,
+            renew=self._producer.renew,
+            on_delivered=on_delivered,
+            on_unknown=on_unknown,
+            events=events,
+            clock=clock,
+        )
+        self._links = Links(cluster, self.directory, self.leaders, clock)
+        self._delivery = self._build_delivery(cluster, work_turn)
+
+    def _build_graveyard(self) -> Graveyard:
+        return Graveyard(
+            self._settings.dead_letter,
+            on_done=lambda segments: self._settler.done(segments),
+            spawner=self._spawner,
+            events=self._events,
+            wall=self._wall,
+            limit_bytes=self._settings.dead_letter_max_bytes,
+            when_full=self._settings.dead_letter_full,
+        )
+
+    def _build_delivery(
+        self, cluster: Cluster, work_turn: Callable[[], AbstractContextManager[None]]
+    ) -> Delivery:
+        return Delivery(
             cluster,
             self.directory,
-            self.leaders,
-            settings,
-            events=events,
-            spawner=spawner,
-            clock=clock,
-            wall=wall,
+            self._links,
+            self._producer,
+            self._settler,
+            self._notebook,
+            self._settings,
+            events=self._events,
+            clock=self._clock,
             work_turn=work_turn,
-            released=self._released,
         )
 
     def start(self) -> None:
@@ -99,6 +130,7 @@ class NativeSender:
         self._greenlets = [
             self._spawner.forever("kafka-metadata", self.directory.run),
             self._spawner.forever("kafka-dispatch", self._dispatch),
+            *([] if self._notebook is None else [self._spawner.forever("journal", self._notebook.run)]),
             *(
                 self._spawner.forever(f"kafka-sender-{slot}", self._send_jobs, slot)
                 for slot in range(self._settings.thread_num)
@@ -115,44 +147,54 @@ class NativeSender:
 
         Brokers create topics that are asked for: one that was deleted must not come back because of old metadata.
         """
-        busy = {lane.partition.topic for lane in self._busy}
+        busy = {lane.partition.topic for lane in self._lanes.busy}
         self.directory.forget(set(self.directory.topics) - names - busy)
-        for key in [key for key in self._lanes if key[0] not in self.directory.topics]:
-            self._lanes.pop(key).gone = True
+        for key in [key for key in self._lanes.all if key[0] not in self.directory.topics]:
+            self._lanes.all.pop(key).gone = True
 
     def stop(self) -> None:
         """Stop sending at once and close the connections."""
         gevent.killall(self._greenlets)
-        self._delivery.close()
+        self._links.close()
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what all lines between reading and acknowledgement hold in memory."""
+        return self._lanes.memory_bytes
 
     @property
     def empty(self) -> bool:
         """Whether everything that was put has been acknowledged."""
-        return not self._busy
+        return not self._lanes.busy
 
-    def topic_reasons(self) -> list[str]:
-        """Why topics in use cannot be sent to, for health and status."""
-        parked = {lane.partition.parked_reason for lane in self._busy if lane.partition.parked_reason}
-        refused = {state.refusal for state in self.directory.topics.values() if state.attempts > 1}
-        return sorted(parked | refused)
+    # -- what an earlier process left ---------------------------------------------------------------------------------
 
-    def dead_letter_reasons(self) -> list[str]:
-        """Why refused records cannot be put aside, for health and status."""
-        failure = self._delivery.dead_letter_failure
-        return [failure] if failure else []
+    def hold(self, record: IntentRecord) -> None:
+        """A batch was on its way to the partition: nothing leaves for it before `adopt`. Lines may be put."""
+        self.directory.topic(record.topic)
+        lane = self._lanes.of(record.topic, record.partition)
+        lane.partition.hold()
+        self._lanes.busy[lane] = None
+        self._events.intent_found(topic=record.topic, partition=record.partition, records=record.records)
 
-    def partition_reasons(self) -> list[str]:
-        """Why partitions in use get no acknowledgements, for health and status."""
-        now_s = self._clock()
-        failing = [lane for lane in self._lanes.values() if lane.leader < 0 or lane.partition.failing(now_s)]
-        return sorted({self._why_full(lane) for lane in failing})[:MAX_REASONS]
+    def adopt(self, left: LeftOver) -> None:
+        """Find out what became of the batch, and send what is missing."""
+        record = left.record
+        lane, now_s = self._lanes.of(record.topic, record.partition), self._clock()
+        partition = lane.partition
+        action = left.hand_over(partition, now_s)
+        self._lanes.memory_bytes += partition.memory_bytes - partition.open.memory_bytes
+        if self._notebook is not None:
+            self._notebook.adopt(record)
+        self._settler.carry_out(partition, action)
+        self._after(lane)
 
     # -- the side that reads ------------------------------------------------------------------------------------------
 
     def has_room(self, route: Route) -> bool:
         """Whether a segment may be put now."""
         lane = self._lane(route)
-        return lane is not None and self._room_in(lane)
+        return lane is not None and self._room_in(lane) and not self._graveyard.blocked(route.service)
 
     def wait_room(self, route: Route, timeout_s: float) -> str:
         """Block until a segment may be put: "" then; after `timeout_s`, why not."""
@@ -163,13 +205,14 @@ class NativeSender:
             if lane is None:
                 topic = self.directory.topic(route.topic)
                 if left_s <= 0:
-                    return self._why_unknown(topic)
+                    return self.reasons.why_unknown(topic)
                 topic.known.wait(timeout=left_s)
                 continue
-            if self._room_in(lane):
+            blocked = self._graveyard.blocked(route.service)
+            if not blocked and self._room_in(lane):
                 return ""
             if left_s <= 0:
-                return self._why_full(lane)
+                return blocked or self.reasons.why_full(lane)
             lane.room.clear()
             lane.room.wait(timeout=left_s)
 
@@ -185,9 +228,9 @@ class NativeSender:
         partition, open_ = lane.partition, lane.partition.open
         first = open_.empty
         open_.add(segment, self._clock() if first else 0.0, int(self._wall() * 1000) if first else 0)
-        self.memory_bytes += segment.memory_bytes
+        self._lanes.memory_bytes += segment.memory_bytes
         if first:
-            self._busy[lane] = None
+            self._lanes.busy[lane] = None
         if partition.state is State.IDLE and not lane.in_job:
             full = self._flushing or self._is_full(open_.size_bytes)
             if full or first:
@@ -197,8 +240,8 @@ class NativeSender:
     def bury(self, route: Route, segment: Segment, reason: str, line_bytes: int) -> None:
         """Write the one record of a segment to the dead-letter file instead."""
         segment.source.acks.add(segment)
-        self.memory_bytes += segment.memory_bytes
-        self._delivery.bury(segment, route.topic, OWN_REFUSAL, reason, line_bytes)
+        self._lanes.memory_bytes += segment.memory_bytes
+        self._graveyard.bury(segment, route.topic, OWN_REFUSAL, reason, line_bytes)
 
     # -- lanes --------------------------------------------------------------------------------------------------------
 
@@ -210,24 +253,19 @@ class NativeSender:
         if not topic.leaders:
             return None
         number = self._choose(route, topic)
-        lane = self._lanes.get((route.topic, number))
-        if lane is None:
-            lane = self._lanes[route.topic, number] = Lane(
-                Partition(route.topic, number, self._settings.linger_s)
-            )
-            lane.leader = topic.leaders.get(number, NO_LEADER)
+        lane = self._lanes.of(route.topic, number)
         if route.partition is not None:
             route.place = lane
         return lane
 
     def _choose(self, route: Route, topic: TopicState) -> int:
         if self._settings.partitioner == "file":
-            if route.partition is None:
+            if route.partition is None or route.partition not in topic.leaders:
                 route.partition = route.partition_key % len(topic.leaders)
             return route.partition
         first, count = self._next_partition.get(route.topic, 0), len(topic.leaders)
         for number in ((first + step) % count for step in range(count)):
-            lane = self._lanes.get((route.topic, number))
+            lane = self._lanes.all.get((route.topic, number))
             if topic.leaders.get(number, NO_LEADER) >= 0 and (lane is None or self._room_in(lane)):
                 return number
         return first % count
@@ -246,49 +284,29 @@ class NativeSender:
             return False
         if partition.unacked_since_s != float("inf") and partition.failing(self._clock()):
             return False
-        if self.leaders.trouble(lane.leader) or self._delivery.dead_letter_failure:
+        if self.leaders.trouble(lane.leader):
             return False
         # A partition that holds nothing may always take one chunk, so that a busy neighbour cannot shut it out.
-        return self.memory_bytes < self._settings.budget_bytes or partition.empty
+        return self._lanes.memory_bytes < self._settings.budget_bytes or partition.empty
 
     def _is_full(self, open_bytes: int) -> bool:
         # The exact limit costs more to work out than a line to take.
         return open_bytes >= self._never_full_bytes and open_bytes >= self._full_bytes()
 
     def _full_bytes(self) -> int:
-        share = self._settings.budget_bytes // (2 * max(1, len(self._busy)))
+        share = self._settings.budget_bytes // (2 * max(1, len(self._lanes.busy)))
         return min(self._settings.batch_bytes, max(MIN_FULL_BYTES, share))
 
-    def _why_unknown(self, topic: TopicState) -> str:
-        if self.directory.failure:
-            return f"Kafka does not answer: {self.directory.failure}"
-        return topic.refusal or "waiting for the topic's metadata"
-
-    def _why_full(self, lane: Lane) -> str:
-        partition = lane.partition
-        if partition.parked_reason or self._delivery.dead_letter_failure:
-            return partition.parked_reason or self._delivery.dead_letter_failure
-        trouble = self.leaders.trouble(lane.leader)
-        if trouble:
-            return f"{partition.topic}-{partition.number}: {trouble}" if lane.leader < 0 else trouble
-        if partition.failing(self._clock()):
-            waited_s = self._clock() - partition.unacked_since_s
-            return f"{partition.topic}-{partition.number} has not acknowledged for {waited_s:.0f} s"
-        return f"{partition.topic}-{partition.number} is busy"
-
     def _metadata_changed(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self._lanes.all.values():
             topic = self.directory.topics.get(lane.partition.topic)
             lane.leader = topic.leaders.get(lane.partition.number, NO_LEADER) if topic else NO_LEADER
             lane.room.set()
         self._schedule.reassign()
         self._wake.set()
 
-    def _parked(self, topic: str, code: int) -> None:
-        self._events.topic_parked(topic=topic, code=code, reason=describe(code).sentence)
-
     def _leader_back(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self._lanes.all.values():
             lane.room.set()
         self._wake.set()
 
@@ -300,15 +318,16 @@ class NativeSender:
             self._wake.clear()
             now_s = self._clock()
             if self._flushing:
-                for lane in self._busy:
+                for lane in self._lanes.busy:
                     if lane.partition.state is State.IDLE:
                         self._schedule.push(lane, 0.0)
             next_s = self._schedule.advance(now_s, 1 if self._flushing else self._full_bytes())
             for job in self._jobs():
                 self._idle.popleft().set(job)
-            self._drop_stalled(now_s)
+            self._delivery.look_for_the_gone(self._lanes.busy)
+            self._retreat.look(now_s)
             timeout_s = next_s - self._clock() if next_s != float("inf") else None
-            if self._busy:
+            if self._lanes.busy:
                 timeout_s = STALL_CHECK_S if timeout_s is None else min(timeout_s, STALL_CHECK_S)
             self._wake.wait(timeout=None if timeout_s is None else max(timeout_s, 1e-6))
 
@@ -328,7 +347,7 @@ class NativeSender:
                 now_s = self._clock()
                 lanes += [
                     self._reserve(lane)
-                    for lane in self._busy
+                    for lane in self._lanes.busy
                     if lane.leader == leader and self._schedule.soon(lane, now_s)
                 ]
             yield Job(leader, tuple(lanes))
@@ -364,34 +383,8 @@ class NativeSender:
             # The sender failed in an unforeseen way; whether the broker has the batch is not known.
             partition.unanswered(self._clock())
         if partition.empty:
-            self._busy.pop(lane, None)
+            self._lanes.busy.pop(lane, None)
         else:
             self._schedule.push(lane, partition.due_s(1 if self._flushing else self._full_bytes()))
         lane.room.set()
         self._wake.set()
-
-    def _released(self, memory_bytes: int) -> None:
-        self.memory_bytes -= memory_bytes
-
-    def _drop_stalled(self, now_s: float) -> None:
-        """Partitions that fail keep only the batch on its way: their files are read again from there later."""
-        for lane in list(self._busy):
-            partition = lane.partition
-            if partition.open.empty or not partition.failing(now_s):
-                continue
-            kept = [
-                segment for segment in reversed(partition.give_back_open()) if not self._give_back(segment)
-            ]
-            for segment in reversed(kept):
-                partition.open.add(segment, now_s, int(self._wall() * 1000))
-            if partition.empty:
-                del self._busy[lane]
-
-    def _give_back(self, segment: Segment) -> bool:
-        """Drop a segment that can be read again; False if not: its bytes are gone, or newer ones are on their way."""
-        source = segment.source
-        if not source.readable_again or not source.acks.take_back(segment):
-            return False
-        self.memory_bytes -= segment.memory_bytes
-        source.rewind(segment.start_offset)
-        return True

@@ -3,8 +3,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 import gevent
 
@@ -14,8 +12,9 @@ from logagent.errors import FileCompressed, FileRefused
 from logagent.ops.events import Events
 from logagent.pipeline.render import HeaderEncoder
 from logagent.sources import ignored, line_reader, rotation
+from logagent.sources.collector_settings import CollectorSettings
 from logagent.sources.copies import Copies, original_names
-from logagent.sources.deleted import DEFAULT_BOUNDS, Bounds, DeletedFiles
+from logagent.sources.deleted import DeletedFiles
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
@@ -23,9 +22,10 @@ from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
 from logagent.sources.off_time import OffTime
-from logagent.sources.opening import Opened, Refusal, key_of, open_log
+from logagent.sources.opening import Opened, key_of, open_if_log, open_log
 from logagent.sources.parking import Parking
 from logagent.sources.progress import Progress
+from logagent.sources.recall import Recall
 from logagent.sources.rotation import Fate, FileKey
 from logagent.sources.scanner import Scanner
 from logagent.sources.shelf import Shelf
@@ -34,24 +34,6 @@ from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles, Watches
 from logagent.spawn import Spawner
 from logagent.state.positions import PositionBook
-
-
-@dataclass(frozen=True, slots=True)
-class CollectorSettings:
-    """What the operator can turn, and who we are."""
-
-    host_id: str
-    start_at: str
-    rescan_s: float
-    refusal: Refusal
-    max_files: int = 1_000_000
-    copy_wait_s: float = 60.0
-    deleted: Bounds = DEFAULT_BOUNDS
-    polled: tuple[str, ...] = ()
-    """Directories below which nobody tells of changes."""
-
-    scratch: Path | None = None
-    """A directory with room for what has to be unpacked; None: that of temporary files."""
 
 
 class Collector:
@@ -72,18 +54,18 @@ class Collector:
         self.settings = settings
         self._book = book
         self._feeder = feeder
-        self._spawner = spawner
-        self._events = events
-        self._clock = clock
+        self._spawner, self._events, self._clock = spawner, events, clock
         self._shelf = Shelf(book, feeder, events)
         self.entries, self.files = self._shelf.entries, self._shelf.files
         self._generations = self._shelf.generations
+        self.recall = Recall(book, self._open_again, feeder.wake, encode_headers)
         self._intake = self._shelf.intake = Intake(
             settings.host_id,
             book,
             start_at=lambda: self.settings.start_at,
+            limits=lambda: self.settings.limits,
             counts_of=counts_of,
-            encode_headers=encode_headers,
+            recall=self.recall,
             on_acked=self._shelf.on_acked,
             on_rewind=feeder.wake,
             events=events,
@@ -200,6 +182,12 @@ class Collector:
             self.entries[entry.id] = state
             added.append(state)
         self._scanner.scan_new(added)
+
+    def reload(self, settings: CollectorSettings) -> None:
+        """Other settings: lines that are read from now on are made records by these."""
+        before, self.settings = self.settings, settings
+        if before.limits != settings.limits:
+            self._shelf.render_again()
 
     def change_entry(self, entry: Entry) -> None:
         """Topic or form of messages changed: from the next line read on, nothing is closed or read again."""
@@ -350,6 +338,9 @@ class Collector:
             os.close(opened.descriptor)
             self._refuse(state, path, f"it cannot be read: {error.strerror}")
             return None
+
+    def _open_again(self, path: bytes) -> Opened | None:
+        return open_if_log(path, self.settings.refusal)
 
     def _predecessor(self, file: TailedFile) -> TailedFile | None:
         """The generation that was at this path before, while it is not read to its end."""

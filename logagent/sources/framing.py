@@ -51,6 +51,9 @@ class Limits:
     oversize: Oversize = "cut"
 
 
+DEFAULT_LIMITS = Limits(1_000_000)
+
+
 class _Span(NamedTuple):
     """A line in the bytes read: `[begin, end)`, and `next` behind its newline, or behind what `ends` an event, too."""
 

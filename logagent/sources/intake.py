@@ -10,10 +10,13 @@ from logagent.clock import MonotonicClock, wall
 from logagent.config.services import Entry
 from logagent.ops.events import Events
 from logagent.pipeline.outlet import Route
-from logagent.pipeline.render import HeaderEncoder, Render
+from logagent.pipeline.render import Render
+from logagent.pipeline.render_row import RenderRow
 from logagent.sources import line_reader, resume
+from logagent.sources.framing import Limits
 from logagent.sources.ignored import Ignored
 from logagent.sources.opening import Opened
+from logagent.sources.recall import Recall
 from logagent.sources.rotation import Known
 from logagent.sources.tailed_file import ServiceCounts, TailedFile
 from logagent.sources.watches import EntryFiles
@@ -41,8 +44,9 @@ class Intake:
         book: PositionBook,
         *,
         start_at: Callable[[], str],
+        limits: Callable[[], Limits],
         counts_of: Callable[[str], ServiceCounts],
-        encode_headers: HeaderEncoder,
+        recall: Recall,
         on_acked: Callable[[TailedFile], None],
         on_rewind: Callable[[TailedFile], None],
         events: Events,
@@ -52,8 +56,9 @@ class Intake:
         self._book = book
         self._stored = resume.Stored(book)
         self._start_at = start_at
+        self._limits = limits
         self._counts_of = counts_of
-        self._encode_headers = encode_headers
+        self._recall = recall
         self._on_acked = on_acked
         self._on_rewind = on_rewind
         self._on_lost = self._lost  # one for all files
@@ -123,7 +128,8 @@ class Intake:
         """The file is the one of the position, perhaps under another identity. Raises OSError."""
         if position.identity != opened.identity:
             self._book.move(position.id, (position.service, opened.identity))
-        return self._at(position.offset, opened, position.path)
+            self._recall.moved(position.id, (position.service, opened.identity))
+        return self._at(position.offset_in(opened.size_bytes), opened, position.path)
 
     def is_position_of(self, position: Position, opened: Opened) -> bool:
         """Whether a position stored under another identity is that of the file."""
@@ -154,23 +160,31 @@ class Intake:
             seen_bytes=opened.size_bytes,
         )
         file.grow_head()
+        self._recall.opened(file)
         return file
 
     def route(self, entry: Entry, label: bytes) -> Route:
         """Where the lines of a file go."""
-        return Route(entry.topic, zlib.crc32(os.fsencode(self._host_id) + b"\0" + label))
+        key = zlib.crc32(os.fsencode(self._host_id) + b"\0" + label)
+        return Route(entry.topic, key, service=entry.service)
 
     def render(self, entry: Entry, label: bytes) -> Render:
         """The form that the lines of a file get."""
-        return Render(
-            self._host_id,
-            entry.service,
-            label,
-            entry.format,
-            entry.headers,
-            entry.key,
-            self._encode_headers,
+        limits = self._limits()
+        row = RenderRow(
+            host=self._host_id,
+            service=entry.service,
+            path=label,
+            log_path=entry.log_path,
+            format=entry.format,
+            headers=entry.headers,
+            key=entry.key,
+            max_line_bytes=limits.max_line_bytes,
+            oversize=limits.oversize,
+            encoding=entry.encoding,
+            multiline_start=entry.multiline_start,
         )
+        return Render(row, self._recall.encode_headers)
 
     @staticmethod
     def _at(offset: int, opened: Opened, label: bytes) -> Beginning:

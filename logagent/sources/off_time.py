@@ -6,14 +6,13 @@ from collections.abc import Callable, Container, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from logagent.errors import FileRefused
 from logagent.ops.events import Events
 from logagent.ops.shown import shown
 from logagent.sources import compressed, resume
 from logagent.sources.handles import Handle, open_handle
 from logagent.sources.identity import HEAD_BYTES, Head, digest, handle_parts, without_place
 from logagent.sources.missed import Missed
-from logagent.sources.opening import Opened, Refusal, open_log
+from logagent.sources.opening import Opened, Refusal, open_if_log
 from logagent.sources.rotation import FileKey, Known
 from logagent.sources.shelf import Shelf
 from logagent.sources.siblings import Places
@@ -112,7 +111,7 @@ class OffTime:
                 return moved
         for path in (yield from siblings.beginning_with(position)):
             its = self._shelf.book.find(position.service, siblings.files[path].identity)
-            if its is None or not its.offset:
+            if its is None or not (its.offset or its.delivered_offset):
                 copy = self._found(position, path, same_identity=False)
                 if copy is not None:
                     return copy
@@ -183,12 +182,7 @@ class OffTime:
         return None
 
     def _open(self, path: bytes) -> Opened | None:
-        if path.endswith(compressed.NAMES):
-            return None
-        try:
-            return open_log(path, self._refusal())
-        except (FileRefused, FileNotFoundError):
-            return None
+        return open_if_log(path, self._refusal())
 
     def _is(self, position: Position, opened: Opened) -> Known | None:
         if opened.identity != position.identity and not self._shelf.intake.is_position_of(position, opened):

@@ -79,6 +79,16 @@ def open_log(path: bytes, refusal: Refusal) -> Opened:
     return Opened(descriptor, key, _identity(descriptor, key), real_path, status.st_size)
 
 
+def open_if_log(path: bytes, refusal: Refusal) -> Opened | None:
+    """The same where it does not matter why a file cannot be opened; compressed ones, by their names, are not tried."""
+    if path.endswith(compressed.NAMES):
+        return None
+    try:
+        return open_log(path, refusal)
+    except (FileRefused, FileNotFoundError):
+        return None
+
+
 def key_of(path: bytes) -> FileKey | None:
     """Which file lies at the path now; None when there is none. Raises OSError when that cannot be seen."""
     try:

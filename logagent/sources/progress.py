@@ -57,7 +57,8 @@ class Progress:
         """Called now and then; files that were not read for `STALL_S` are opened again."""
         suspects, self._suspects = self._suspects, {}
         for file in self._files():
-            if file.closed or file.retired or (not file.tailing and file.seen_bytes <= file.scanned_offset):
+            nothing = not file.tailing and file.seen_bytes <= file.scanned_offset
+            if file.closed or file.retired or file.held or nothing:
                 continue
             since_s, before = suspects.get(file, (None, None))
             now = Look(self._clock(), file.scanned_offset, file.size_bytes(), self._waits(file))

@@ -65,6 +65,13 @@ class Shelf:
         self.watches.remember(file)
         self.book.touch(file)
 
+    def render_again(self) -> None:
+        """Settings changed that make records of lines."""
+        for file in self.files.values():
+            state = self.entry_of(file)
+            if state is not None:
+                file.render = self.intake.render(state.entry, file.label)
+
     def drop(self, file: TailedFile) -> None:
         """Read the file no more; what is on its way still moves its position."""
         self._take_off(file)

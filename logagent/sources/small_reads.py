@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crc32c import crc32c
+
 from logagent.clock import MonotonicClock
 from logagent.ops.events import Events
 from logagent.pacing.limiter import Limiter
@@ -92,7 +94,16 @@ class SmallReads:
             return False
         bytes_ = len(data) - TAIL_BYTES
         end_offset = offset + bytes_
-        segment = Segment(file, offset, end_offset, values, key=file.render.record_key)
+        segment = Segment(
+            file,
+            offset,
+            end_offset,
+            values,
+            key=file.render.record_key,
+            render=file.render,
+            source_crc=crc32c(data[TAIL_BYTES:]),
+            hashed_bytes=bytes_,
+        )
         file.dirty = False
         file.read_offset = file.scanned_offset = end_offset
         file.tails.add(end_offset, data[-TAIL_BYTES:], file.acks.acked_offset)
@@ -119,7 +130,7 @@ def _usual(file: TailedFile) -> bool:
     lines = file.lines
     return (
         file.read_offset == file.scanned_offset
-        and not (file.tailing or file.closed or file.retired or file.may_be_copy)
+        and not (file.tailing or file.closed or file.retired or file.may_be_copy or file.held or file.skips)
         and file.predecessor is None
         and file.left_path_s is None
         and lines.start is None

@@ -5,11 +5,12 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gevent import Greenlet
 
 from logagent.pipeline.acks import AckTracker
+from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
 from logagent.pipeline.render import Render
 from logagent.sources.handles import BOOT_ID
@@ -87,6 +88,12 @@ class TailedFile:
     """It stands for a compressed one, which is not looked at again when all of it is read."""
     closed: bool = False
     retired: bool = False
+    held: bool = False
+    """It is not read yet: lines of it may have been sent by an earlier process (`sources.recall`)."""
+
+    skips: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges behind `read_offset` that were handed on already."""
+
     beside: bool = False
     """A file with a name that rotation gives came up beside it: perhaps a generation of which nothing was seen."""
 
@@ -140,6 +147,17 @@ class TailedFile:
         """Whether bytes that were read are still in the file (`pipeline.batch.Source`)."""
         return not self.retired
 
+    def source_bytes(self, start_offset: int, end_offset: int) -> bytes | None:
+        """Bytes that were handed on before; None when they cannot be read any more (`pipeline.batch.Source`)."""
+        reading = self.holder
+        if reading.closed or reading.retired:
+            return None
+        try:
+            data = os.pread(reading.descriptor, end_offset - start_offset, start_offset)
+            return data if len(data) == end_offset - start_offset and reading.intact() else None
+        except OSError:
+            return None
+
     def acked(self, lines: int) -> None:
         """Some segments were acknowledged (`pipeline.batch.Source`)."""
         self.counts.lines_acked += lines
@@ -188,6 +206,7 @@ class TailedFile:
         """Whether `file`, under the same inode, holds the lines of this one that are on their way."""
         data = os.pread(file.descriptor, HEAD_BYTES, 0)
         unchanged = self.head.fits(data) and file.read_offset == self.acks.acked_offset
+        unchanged = unchanged and not self.skips
         return self.acks.pending and unchanged and file.size_bytes() >= self.acks.end_offset
 
     def bequeath(self, heir: "TailedFile") -> None:
@@ -233,6 +252,29 @@ class TailedFile:
         self.read_offset = self.scanned_offset = end_offset
         self.lines.advanced()
         self.tails.add(end_offset, tail, self.acks.acked_offset)
+        if self.skips:
+            self.skip()
+
+    def before_skip(self, chunk: Chunk) -> Chunk:
+        """As much of a chunk as was not handed on already."""
+        limit = self.skips[0][0]
+        if chunk.end_offset <= limit:
+            return chunk
+        chunk = chunk.first(sum(1 for start in chunk.line_starts() if start < limit))
+        return replace(chunk, end_offset=min(limit, chunk.end_offset))
+
+    def skip(self) -> None:
+        """Go on behind what was handed on already. Raises OSError."""
+        while self.skips and self.skips[0][0] <= self.read_offset:
+            self.read_offset = self.scanned_offset = max(self.read_offset, self.skips.pop(0)[1])
+            begin = max(0, self.read_offset - TAIL_BYTES)
+            tail = os.pread(self.descriptor, self.read_offset - begin, begin)
+            self.tails.add(self.read_offset, tail, self.acks.acked_offset)
+
+    @property
+    def look_offset(self) -> int:
+        """Where to read next: after a long unfinished line only what is new, after a short one all of it again."""
+        return self.lines.look_offset(self.read_offset, self.scanned_offset)
 
     def scan(self, end_offset: int, data: bytes, offset: int) -> None:
         """No line ended before `end_offset` in `data`, read at `offset`."""

@@ -19,6 +19,7 @@ from logagent.pipeline.outlet import Outlet
 from logagent.sources import reader, rotation
 from logagent.sources.deadlines import Deadlines
 from logagent.sources.framing import Finish, Limits, Oversize
+from logagent.sources.rebuilding import hash_of
 from logagent.sources.slow_disks import SlowDisks
 from logagent.sources.small_reads import SmallReads
 from logagent.sources.tailed_file import TailedFile
@@ -107,7 +108,7 @@ class Tailer:
             with self._turnstile.turn():
                 until_s = self._clock() + PASS_BUDGET_S
                 while (file := self._small.turn(queue, until_s)) is not None:
-                    if not (file.tailing or file.closed or file.retired or self._sip(file)):
+                    if not (file.tailing or file.closed or file.retired or file.held or self._sip(file)):
                         activate(file)
 
     def _sip(self, file: TailedFile) -> bool:
@@ -119,7 +120,7 @@ class Tailer:
             return False
         file.dirty = False
         file.look_again()
-        offset = _look_offset(file)
+        offset = file.look_offset
         count = _read_bytes(file, offset)
         try:
             if (file.beside or (file.may_be_copy and file.size_bytes())) and not self._no_copy(file):
@@ -271,7 +272,7 @@ class Tailer:
 
     def _read(self, file: TailedFile, lines: int | None, finish: Finish) -> Chunk | None:
         """Read and hand on at most `lines` lines (None = as many as one read holds); None when no line was complete."""
-        start_offset, offset = file.read_offset, _look_offset(file)
+        start_offset, offset = file.read_offset, file.look_offset
         count = _read_bytes(file, offset)
         if lines is not None and offset == start_offset:
             scanned_bytes = file.scanned_offset - start_offset
@@ -340,7 +341,9 @@ class Tailer:
     def _hand_on(self, file: TailedFile, chunk: Chunk, data: bytes, offset: int) -> None:
         """`data`, read at `offset`, holds the end of the chunk, unless that is the last line or ends with a hole."""
         file.grow_head(b"" if offset else data)
-        segment = file.render.segment(file, chunk, int(self._wall() * 1000))
+        chunk = chunk if not file.skips else file.before_skip(chunk)
+        hashed = hash_of(chunk, data, offset, file.render.row, partial(self._checked, file))
+        segment = file.render.segment(file, chunk, int(self._wall() * 1000), *hashed)
         file.advance(chunk.end_offset, data, offset)
         file.last_growth_s = self._clock()
         file.counts.lines_read += len(chunk.values)
@@ -373,11 +376,6 @@ class Tailer:
         if data is None:
             raise FileChanged
         return data
-
-
-def _look_offset(file: TailedFile) -> int:
-    """Where to read next: after a long unfinished line only what is new, after a short one all of it again."""
-    return file.lines.look_offset(file.read_offset, file.scanned_offset)
 
 
 def _unfinished(file: TailedFile) -> str:

@@ -10,18 +10,26 @@ from logagent.errors import StateError
 from logagent.ops.events import Events
 from logagent.spawn import Spawner, in_thread
 from logagent.state.keeper import Keeper
-from logagent.state.positions import PositionBook
+from logagent.state.positions import PositionBook, SaveMarks
 
 COPY_EVERY_S = 3600.0
 
 
 class StateCare:
-    """Owns the book of positions and what it is written into."""
+    """Owns the book of positions and what it is written into. `full_sync`: what is saved outlives a power cut."""
 
-    def __init__(self, directory: Path, events: Events, wall: WallClock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        events: Events,
+        wall: WallClock,
+        *,
+        journal: SaveMarks | None = None,
+        full_sync: bool = False,
+    ) -> None:
         self._events = events
         self.greenlets: list[gevent.Greenlet] = []
-        self._keeper = keeper = Keeper(directory, wall)
+        self._keeper = keeper = Keeper(directory, wall, full_sync=full_sync)
         positions = keeper.open()
         if keeper.recovery is not None:
             found, keeper.recovery = keeper.recovery, None
@@ -33,6 +41,9 @@ class StateCare:
             keeper.save,
             events,
             load_marks=keeper.load_marks,
+            load_renders=keeper.load_renders,
+            journal=journal,
+            journal_sequence=keeper.journal_sequence,
             incomplete=keeper.lost,
             failure=keeper.trouble,
             wall=wall,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 FileId = tuple[str, str]
 """(service, identity): what there is one position of."""
 
+STARTED_OVER = -1
+
 MARK_EVERY_BYTES = 1024 * 1024
 MARK_EVERY_S = 60.0
 
@@ -23,7 +25,8 @@ class Position:
     entry through which it was found; `head_bytes` and `head_digest` describe how the file begins; `marker_digest` the
     32 bytes before `offset`, empty if nobody looked; `size_bytes` is the size last seen, `boot_id` the boot of the
     machine in which it was; `gone_since_s` (seconds since 1970) is when the file was first found missing, 0 if it is
-    not.
+    not. Everything before `delivered_offset` is acknowledged, too, if that is larger; but nobody could look into the
+    file then, so that head and marker prove it up to `offset` only. `STARTED_OVER`: it is to be read once more.
     """
 
     service: str
@@ -37,11 +40,16 @@ class Position:
     size_bytes: int = 0
     boot_id: str = ""
     gone_since_s: int = 0
+    delivered_offset: int = 0
 
     @property
     def id(self) -> FileId:
         """What there is one position of."""
         return self.service, self.identity
+
+    def offset_in(self, size_bytes: int) -> int:
+        """Where to go on in the file of the position if it has so many bytes now."""
+        return self.delivered_offset if self.offset < self.delivered_offset <= size_bytes else self.offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +92,16 @@ class Changes:
     forgotten: set[FileId] = field(default_factory=set)
     unmarked: set[FileId] = field(default_factory=set)
     moved: dict[FileId, FileId] = field(default_factory=dict)
+    renders: dict[bytes, bytes] = field(default_factory=dict)
+    """Documents by their ids (`pipeline.render_row`)."""
+
+    renders_forgotten: set[bytes] = field(default_factory=set)
+    journal_sequence: int = 0
+    """Of the newest record of the journal when these were collected; 0: nobody knows."""
 
     def __bool__(self) -> bool:
-        return bool(self.positions or self.marks or self.forgotten or self.unmarked or self.moved)
+        files = self.positions or self.marks or self.forgotten or self.unmarked or self.moved
+        return bool(files or self.renders or self.renders_forgotten)
 
     def note(self, position: Position) -> None:
         """The position as it is now."""
@@ -124,6 +139,11 @@ class Changes:
 
     def follow(self, later: "Changes") -> None:
         """Add what came after these, when these could not be written."""
+        self.journal_sequence = max(self.journal_sequence, later.journal_sequence)
+        self.renders_forgotten |= later.renders_forgotten
+        self.renders = {
+            one: document for one, document in self.renders.items() if one not in later.renders_forgotten
+        } | later.renders
         for file_id in later.forgotten:
             self.forget(file_id)
         for file_id in later.unmarked:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SQLite file in data_dir. The only module that imports sqlite3.
 
-WAL with synchronous=NORMAL: a crash of the agent loses nothing that was committed; a power cut may lose the last
-commits, which means lines sent twice, never lines lost.
+WAL with synchronous=NORMAL, or FULL: a crash of the agent loses nothing that was committed; with NORMAL, a power cut
+may lose the last commits, which means lines sent twice, never lines lost.
 """
 
 import os
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from logagent.errors import StateDamaged, StateError
 from logagent.state.changes import MARKS_PER_FILE, Changes, FileId, Mark, Position, surplus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Changes are additive: an older release runs on the state of a newer one."""
 
 _SCHEMA = """
@@ -38,7 +38,15 @@ CREATE TABLE IF NOT EXISTS marks (
     time_s   INTEGER NOT NULL,
     digest   BLOB    NOT NULL,
     PRIMARY KEY (service, identity, offset)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS renders (
+    id       BLOB NOT NULL PRIMARY KEY,
+    document BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (
+    only     INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+    sequence INTEGER NOT NULL
+)
 """
 
 _ADDED_COLUMNS = {
@@ -46,8 +54,9 @@ _ADDED_COLUMNS = {
     "size_bytes": "INTEGER NOT NULL DEFAULT 0",
     "boot_id": "TEXT NOT NULL DEFAULT ''",
     "gone_since_s": "INTEGER NOT NULL DEFAULT 0",
+    "delivered_offset": "INTEGER NOT NULL DEFAULT 0",
 }
-"""Columns of positions that version 1 did not have."""
+"""Columns of positions that version 1 did not have; the last one is of version 3."""
 
 _LOAD = "SELECT * FROM positions"
 _KINDS = {
@@ -62,20 +71,22 @@ _KINDS = {
     "size_bytes": int,
     "boot_id": str,
     "gone_since_s": int,
+    "delivered_offset": int,
 }
 """The columns that this release knows, and what their values are."""
 
 _SAVE = """
 INSERT INTO positions (
     service, identity, log_path, path, offset, head_bytes, head_digest,
-    marker_digest, size_bytes, boot_id, gone_since_s
+    marker_digest, size_bytes, boot_id, gone_since_s, delivered_offset
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (service, identity) DO UPDATE SET
     log_path = excluded.log_path, path = excluded.path, offset = excluded.offset,
     head_bytes = excluded.head_bytes, head_digest = excluded.head_digest,
     marker_digest = excluded.marker_digest, size_bytes = excluded.size_bytes,
     boot_id = excluded.boot_id, gone_since_s = excluded.gone_since_s,
+    delivered_offset = excluded.delivered_offset,
     updated_s = CAST(strftime('%s', 'now') AS INTEGER)
 """
 _MOVE = "UPDATE OR REPLACE positions SET service = ?, identity = ? WHERE service = ? AND identity = ?"
@@ -89,6 +100,12 @@ _SAVE_MARK = "INSERT OR REPLACE INTO marks (service, identity, offset, time_s, d
 _COUNT_MARKS = "SELECT count(*) FROM marks WHERE service = ? AND identity = ?"
 _FORGET_MARKS = "DELETE FROM marks WHERE service = ? AND identity = ?"
 _FORGET_MARK = "DELETE FROM marks WHERE service = ? AND identity = ? AND offset = ?"
+
+_LOAD_JOURNAL = "SELECT coalesce(max(sequence), 0) FROM journal"
+_SAVE_JOURNAL = "INSERT OR REPLACE INTO journal (only, sequence) VALUES (1, ?)"
+_LOAD_RENDERS = "SELECT id, document FROM renders"
+_SAVE_RENDER = "INSERT OR REPLACE INTO renders (id, document) VALUES (?, ?)"
+_FORGET_RENDER = "DELETE FROM renders WHERE id = ?"
 
 _row_of = attrgetter(*_KINDS)
 _mark_row_of = attrgetter("service", "identity", "offset", "time_s", "digest")
@@ -132,9 +149,10 @@ class Database:
     the file itself is the fault.
     """
 
-    def __init__(self, path: Path, before_migration: Path | None = None) -> None:
+    def __init__(self, path: Path, before_migration: Path | None = None, *, full_sync: bool = False) -> None:
         """Open for writing; `before_migration` is where a copy goes before another release's schema is changed."""
         self._path = path
+        self._full_sync = full_sync
         with translated(path, "cannot be opened"):
             # Made with its mode before SQLite opens it: the files of the write-ahead log take over the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -150,7 +168,7 @@ class Database:
     def _prepare(self, before_migration: Path | None) -> None:
         _check(self._connection, self._path)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if self._full_sync else 'NORMAL'}")
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if before_migration is not None and 0 < self._number("PRAGMA user_version") < SCHEMA_VERSION:
             back_up(self._path, before_migration)
@@ -169,6 +187,19 @@ class Database:
             closing(self._connection.execute(_LOAD_MARKS, (service, identity))) as rows,
         ):
             return [Mark(*row) for row in rows]
+
+    def load_renders(self) -> dict[bytes, bytes]:
+        """The documents of all renders, by their ids; what is in them is for others to judge."""
+        with (
+            translated(self._path, "cannot be read"),
+            closing(self._connection.execute(_LOAD_RENDERS)) as rows,
+        ):
+            return {bytes(one): bytes(document) for one, document in rows}
+
+    def load_journal_sequence(self) -> int:
+        """The newest record of the journal when positions were saved last; 0 if they never were."""
+        with translated(self._path, "cannot be read"):
+            return self._number(_LOAD_JOURNAL)
 
     def save(self, changes: Changes) -> None:
         """Write what has changed in one transaction."""
@@ -215,6 +246,9 @@ class Database:
         many(_MOVE, moves)
         many(_MOVE_MARKS, moves)
         many(_SAVE, map(_row_of, changes.positions.values()))
+        many(_FORGET_RENDER, ((one,) for one in changes.renders_forgotten))
+        many(_SAVE_RENDER, changes.renders.items())
+        many(_SAVE_JOURNAL, [(changes.journal_sequence,)] if changes.journal_sequence else [])
         for file_id, marks in changes.marks.items():
             many(_SAVE_MARK, map(_mark_row_of, marks))
             if self._number(_COUNT_MARKS, file_id) > MARKS_PER_FILE:

@@ -1,31 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The note of a batch that is about to be sent, and how such notes stand in the journal's files. Pure.
+"""The note of a batch that is about to be sent, and how it is written into a record of the journal. Pure.
 
-A frame: magic, format, kind, size, generation of the file, sequence, CRC-32C of all that and of the payload, payload.
-Behind the last frame stand zeros. Numbers of the payload are LEB128; strings and render ids stand in tables before it.
+The payload of an intent is written from pieces that stay the same for a file, so that noting a hundred small segments
+costs little: settled, place, and for each cut its segments, a head and a range each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, error
 from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-FORMAT: Final = 1
-MAGIC: Final = b"\xf1LAJ"
-HEADER: Final = 0
-"""The kind of the first frame of a file: it has no payload and shows the file's generation."""
+SETTLED: Final = Struct(">QQ")
+"""How the payload of an intent begins: what it settles."""
 
-INTENT: Final = 1
-CLOSED: Final = 2
-"""The partition has no open intent any more, although none followed."""
+_PLACE = Struct(">IIQIIQ")
+_RANGE = Struct(">QQQII")
 
-TERMINATOR: Final = bytes(8)
-
-_HEAD = Struct(">4sBBIQQ")
-_CRC = Struct(">I")
-FRAME_BYTES: Final = _HEAD.size + _CRC.size
 _MAX_NUMBER = 2**63 - 1
 _RENDER_ID_BYTES = 16
 
@@ -114,152 +106,90 @@ class Settled(NamedTuple):
 NOTHING_SETTLED: Final = Settled(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame whose CRC is right."""
-
-    kind: int
-    generation: int
-    sequence: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Bytes `[start, end)` of a journal file that should be records and are not."""
-
-    start: int
-    end: int
-    reason: str
-
-
 def source_crc(data: bytes, before: int = 0) -> int:
     """The hash of source bytes; `before` is that of what stands right before them."""
     return int(crc32c(data, before))
-
-
-def encode_frame(kind: int, generation: int, sequence: int, payload: bytes = b"") -> bytes:
-    """One frame."""
-    head = _HEAD.pack(MAGIC, FORMAT, kind, len(payload), generation, sequence)
-    return b"".join((head, _CRC.pack(crc32c(payload, crc32c(head))), payload))
-
-
-def scan(data: bytes) -> tuple[list[Frame], list[Refusal], int]:
-    """The frames of a file's newest generation, what had to be refused between them, and where the next one goes.
-
-    Frames of earlier generations, which stand behind the end, are not mentioned.
-    """
-    whole = list(_whole_frames(data))
-    if not whole:
-        reason = None if not data.strip(b"\0") else "there is no whole record in the file"
-        return [], [Refusal(0, len(data), reason)] if reason else [], 0
-    newest = max(frame.generation for _, frame in whole)
-    frames: list[Frame] = []
-    refused: list[Refusal] = []
-    expected = 0
-    for start, frame in whole:
-        if frame.generation != newest:
-            continue
-        if start > expected:
-            refused.append(Refusal(expected, start, _why_not(data, expected)))
-        frames.append(frame)
-        expected = start + FRAME_BYTES + len(frame.payload)
-    tail = data[expected : expected + len(TERMINATOR)]
-    if tail.strip(b"\0"):
-        refused.append(Refusal(expected, len(data), _why_not(data, expected)))
-    return frames, refused, expected
-
-
-def _whole_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    """Every frame with a right CRC, wherever it stands."""
-    at = data.find(MAGIC)
-    while at >= 0:
-        frame = _frame_at(data, at)
-        if isinstance(frame, Frame):
-            yield at, frame
-            at = data.find(MAGIC, at + FRAME_BYTES + len(frame.payload))
-        else:
-            at = data.find(MAGIC, at + 1)
-
-
-def _frame_at(data: bytes, at: int) -> Frame | str:
-    """The frame, or why there is none."""
-    if len(data) - at < FRAME_BYTES:
-        return "a record is cut off"
-    magic, version, kind, size, generation, sequence = _HEAD.unpack_from(data, at)
-    if magic != MAGIC:
-        return "no record begins here"
-    begin = at + FRAME_BYTES
-    if begin + size > len(data):
-        return "a record is cut off, or its size is wrong"
-    (crc,) = _CRC.unpack_from(data, at + _HEAD.size)
-    payload = data[begin : begin + size]
-    if crc32c(payload, crc32c(data[at : at + _HEAD.size])) != crc:
-        return "the checksum of a record is wrong"
-    if version != FORMAT:
-        return f"a record has format {version}, this release reads {FORMAT}"
-    return Frame(kind, generation, sequence, payload)
-
-
-def _why_not(data: bytes, at: int) -> str:
-    frame = _frame_at(data, at)
-    return frame if isinstance(frame, str) else "a record of an earlier time stands here"
 
 
 # -- payloads ---------------------------------------------------------------------------------------------------------
 
 
 def encode_intent(record: IntentRecord, settles: Settled = NOTHING_SETTLED) -> bytes:
-    """The payload of an intent."""
+    """The payload of an intent. Raises ValueError for what cannot be written."""
     cuts = [record.segments, *(cut.segments for cut in record.earlier_cuts)]
-    strings: dict[str, int] = {}
-    renders: dict[bytes, int] = {}
-    body = bytearray()
-    for segments in cuts:
-        _put(body, len(segments))
-        for one in segments:
-            span = one.end_offset - one.start_offset
-            for number in (
-                strings.setdefault(one.service, len(strings)),
-                strings.setdefault(one.identity, len(strings)),
-                renders.setdefault(one.render_id, len(renders)),
-                one.start_offset,
-                span,
-                one.records,
-                span - one.hashed_bytes,
-            ):
-                _put(body, number)
-            body += _CRC.pack(one.source_crc)
+    try:
+        place = encode_place(
+            record.key,
+            record.partitions,
+            record.producer_id,
+            record.epoch,
+            record.base_sequence,
+            record.max_timestamp_ms,
+        )
+        return SETTLED.pack(*settles) + place + encode_cuts([parts_of(segments) for segments in cuts])
+    except error as fault:
+        raise ValueError(f"it cannot be written: {fault}") from fault
+
+
+def encode_place(
+    key: PartitionKey, partitions: int, producer_id: int, epoch: int, base_sequence: int, timestamp_ms: int
+) -> bytes:
+    """How it goes on: where the batch goes."""
+    out = bytearray(_PLACE.pack(key.partition, partitions, producer_id, epoch, base_sequence, timestamp_ms))
+    _put_strings(out, (key.cluster_id, key.topic))
+    return bytes(out)
+
+
+def encode_cuts(cuts: Sequence[Sequence[bytes]]) -> bytes:
+    """How it ends: what is sent, and what else was sent to the same place; a head and a range for each segment."""
     out = bytearray()
-    _put_strings(out, (record.cluster_id, record.topic))
-    for number in (
-        *settles, record.partition, record.partitions, record.producer_id, record.epoch, record.base_sequence,
-        record.max_timestamp_ms, len(strings),
-    ):  # fmt: skip
-        _put(out, number)
-    _put_strings(out, list(strings))
-    _put(out, len(renders))
-    for render_id in renders:
-        if len(render_id) != _RENDER_ID_BYTES:
-            raise ValueError("a render id has 16 bytes")
-        out += render_id
     _put(out, len(cuts))
-    return bytes(out + body)
+    for parts in cuts:
+        _put(out, len(parts) // 2)
+        out += b"".join(parts)
+    return bytes(out)
+
+
+def encode_head(service: str, identity: str, render_id: bytes) -> bytes:
+    """What is the same for all segments of a file."""
+    if len(render_id) != _RENDER_ID_BYTES:
+        raise ValueError("a render id has 16 bytes")
+    out = bytearray(render_id)
+    _put_strings(out, (service, identity))
+    return bytes(out)
+
+
+encode_range = _RANGE.pack
+"""Start and end offset, hashed bytes, records and source CRC of a segment."""
+
+
+def parts_of(segments: Sequence[SegmentNote]) -> list[bytes]:
+    """Heads and ranges of segments, for `encode_cuts`."""
+    parts = []
+    for one in segments:
+        parts.append(encode_head(one.service, one.identity, one.render_id))
+        parts.append(
+            encode_range(one.start_offset, one.end_offset, one.hashed_bytes, one.records, one.source_crc)
+        )
+    return parts
 
 
 def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     """The intent and what it settles. Raises IntentRefused."""
     reader = _Reader(payload)
+    settles = Settled(*reader.unpack(SETTLED))
+    partition, partitions, producer_id, epoch, base, stamp = reader.unpack(_PLACE)
     cluster_id, topic = reader.string(), reader.string()
-    settles = Settled(reader.number(), reader.number())
-    partition, partitions, producer_id, epoch, base, stamp = (reader.number() for _ in range(6))
-    strings = [reader.string() for _ in range(reader.number())]
-    renders = [reader.take(_RENDER_ID_BYTES) for _ in range(reader.number())]
-    cuts = [_segments(reader, strings, renders) for _ in range(reader.number())]
+    cuts = [_segments(reader) for _ in range(reader.number())]
     reader.end()
-    if not all(cuts):
+    if not cuts or not all(cuts):
         raise IntentRefused("it has no records")
-    if partition >= partitions or epoch > 0x7FFF or base > 0x7FFFFFFF:
+    if (
+        partition >= partitions
+        or epoch > 0x7FFF
+        or base > 0x7FFFFFFF
+        or max(producer_id, stamp) > _MAX_NUMBER
+    ):
         raise IntentRefused("its partition, epoch or sequence is out of range")
     earlier = tuple(EarlierCut(segments) for segments in cuts[1:])
     record = IntentRecord(
@@ -268,21 +198,15 @@ def decode_intent(payload: bytes) -> tuple[IntentRecord, Settled]:
     return record, settles
 
 
-def _segments(reader: "_Reader", strings: list[str], renders: list[bytes]) -> tuple[SegmentNote, ...]:
+def _segments(reader: "_Reader") -> tuple[SegmentNote, ...]:
     found = []
     for _ in range(reader.number()):
-        service, identity, render, start, span, records, unhashed = (reader.number() for _ in range(7))
-        (crc,) = _CRC.unpack(reader.take(_CRC.size))
-        if max(service, identity) >= len(strings) or render >= len(renders):
-            raise IntentRefused("a segment names what is not in its tables")
-        if unhashed > span or not records or start + span > _MAX_NUMBER:
+        render_id = reader.take(_RENDER_ID_BYTES)
+        service, identity = reader.string(), reader.string()
+        start, end, hashed, records, crc = reader.unpack(_RANGE)
+        if start > end or hashed > end - start or not records or end > _MAX_NUMBER:
             raise IntentRefused("a segment has impossible numbers")
-        found.append(
-            SegmentNote(
-                strings[service], strings[identity], start, start + span, records, renders[render], crc,
-                span - unhashed,
-            )
-        )  # fmt: skip
+        found.append(SegmentNote(service, identity, start, end, records, render_id, crc, hashed))
     return tuple(found)
 
 
@@ -300,6 +224,20 @@ def decode_closed(payload: bytes) -> PartitionKey:
     key = PartitionKey(reader.string(), reader.string(), reader.number())
     reader.end()
     return key
+
+
+def encode_render(render_id: bytes, document: bytes) -> bytes:
+    """The payload of a RENDER frame."""
+    if len(render_id) != _RENDER_ID_BYTES:
+        raise ValueError("a render id has 16 bytes")
+    return render_id + document
+
+
+def decode_render(payload: bytes) -> tuple[bytes, bytes]:
+    """The id and its document. Raises IntentRefused."""
+    if len(payload) <= _RENDER_ID_BYTES:
+        raise IntentRefused("it ends too early")
+    return payload[:_RENDER_ID_BYTES], payload[_RENDER_ID_BYTES:]
 
 
 def _put(out: bytearray, number: int) -> None:
@@ -337,6 +275,9 @@ class _Reader:
             shift += 7
             if shift > 63:
                 raise IntentRefused("it has a number without end")
+
+    def unpack(self, layout: Struct) -> tuple[int, ...]:
+        return layout.unpack(self.take(layout.size))
 
     def string(self) -> str:
         return self.take(self.number()).decode("utf-8", "surrogateescape")

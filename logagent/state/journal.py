@@ -18,18 +18,19 @@ from gevent.lock import BoundedSemaphore
 
 from logagent.spawn import in_thread
 from logagent.state import intents
-from logagent.state.intents import (
+from logagent.state.found import Found, Refused
+from logagent.state.frames import (
     CLOSED,
+    FRAME_BYTES,
     HEADER,
     INTENT,
-    NOTHING_SETTLED,
+    RENDER,
     TERMINATOR,
     Frame,
-    IntentRecord,
-    PartitionKey,
-    SegmentNote,
-    Settled,
+    encode_frame,
+    scan,
 )
+from logagent.state.intents import NOTHING_SETTLED, IntentRecord, PartitionKey, SegmentNote, Settled
 
 Sync = Literal["normal", "full"]
 
@@ -60,31 +61,6 @@ class Degraded:
     invalidated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What was found in a file and is not a record."""
-
-    file: Path
-    start: int
-    end: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: bytes {self.start} to {self.end}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What an earlier process left. `open`: per partition its newest intent. `settled`: what was, oldest first.
-
-    Positions are at the ends of settled segments even if the database does not say so. Take a `mark` when they are.
-    """
-
-    open: tuple[IntentRecord, ...] = ()
-    settled: tuple[SegmentNote, ...] = ()
-    refused: tuple[Refused, ...] = ()
-
-
 @dataclass(slots=True)
 class _Newest:
     """The newest record of a partition: where it is, and what it says."""
@@ -93,6 +69,7 @@ class _Newest:
     file: int
     payload: bytes
     settled_records: int = 0
+    settlement: int = 0
 
 
 @dataclass(slots=True)
@@ -120,7 +97,8 @@ class Journal:
         self._newest: dict[PartitionKey, _Newest] = {}
         self._unsaved: deque[tuple[int, int]] = deque()
         self._unsaved_in = [0, 0]
-        self._settlements = 0
+        self._settlements = self._saved = 0
+        self._renders: dict[bytes, int] = {}
         self._writing = BoundedSemaphore(1)
         self._syncing: Event | None = None
         self.degraded: Degraded | None = None
@@ -134,11 +112,32 @@ class Journal:
 
     def write(self, record: IntentRecord) -> Written | Degraded:
         """Note what is about to be sent, and whether the partition's batch before it was acknowledged."""
-        before = self._newest.get(record.key)
+        return self.write_payload(record.key, intents.encode_intent(record)[intents.SETTLED.size :])
+
+    def write_payload(self, key: PartitionKey, payload: bytes) -> Written | Degraded:
+        """The same of what was encoded already, but for what it settles."""
+        before = self._newest.get(key)
         settles = NOTHING_SETTLED
-        if before is not None and before.settled_records:
+        if before is not None and before.settlement > self._saved:
             settles = Settled(before.sequence, before.settled_records)
-        return self._put(INTENT, record.key, intents.encode_intent(record, settles))
+        return self._put(INTENT, key, intents.SETTLED.pack(*settles) + payload)
+
+    def render(self, render_id: bytes, document: bytes) -> None:
+        """Note settings before an intent that names them; call it before each one, it writes what is new.
+
+        They count as unsaved, like a settled intent, until positions are saved: give them to the book before.
+        A failure shows in the `write` that follows.
+        """
+        if render_id in self._renders:
+            self._renders[render_id] = self._files[self._current].generation
+        elif not self._failure():
+            try:
+                with self._writing:
+                    self._append(RENDER, intents.encode_render(render_id, document))
+                    self._renders[render_id] = self._files[self._current].generation
+                    self._note_unsaved(self._current)
+            except OSError as error:
+                self._degrade_unwritable(error)
 
     def release(self, key: PartitionKey) -> Written | Degraded:
         """The partition's open intent is given up."""
@@ -153,6 +152,16 @@ class Journal:
         if newest is not None and not newest.settled_records:
             newest.settled_records = records
             self._note_unsaved(newest.file)
+            newest.settlement = self._settlements
+
+    @property
+    def sequence(self) -> int:
+        """That of the newest record; to be saved with positions for `Found.settled_after`."""
+        return self._sequence
+
+    def go_on_after(self, sequence: int) -> None:
+        """Records get larger sequences than one that was saved once, also when the journal was lost."""
+        self._sequence = max(self._sequence, sequence)
 
     def mark(self) -> int:
         """Take it before positions are collected for saving, and hand it to `saved` once they are on disk."""
@@ -160,6 +169,7 @@ class Journal:
 
     def saved(self, mark: int) -> None:
         """The positions of everything settled before `mark` was taken are durable."""
+        self._saved = max(self._saved, mark)
         while self._unsaved and self._unsaved[0][0] <= mark:
             self._unsaved_in[self._unsaved.popleft()[1]] -= 1
 
@@ -184,6 +194,11 @@ class Journal:
         self.degraded = None
         return True
 
+    def finish(self) -> None:
+        """Everything that was read is acknowledged and saved: what is settled need not be asked about any more."""
+        for key in [key for key, newest in self._newest.items() if newest.settled_records]:
+            self.release(key)
+
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
@@ -198,28 +213,28 @@ class Journal:
             return failure
         try:
             with self._writing:  # contended only with `full`, when a change of files waits for the disk
-                sequence = self._append(kind, key, payload)
+                sequence = self._append(kind, payload)
+                if kind == CLOSED:
+                    self._newest.pop(key, None)
+                else:
+                    self._newest[key] = _Newest(sequence, self._current, payload)
             if self._sync == "full":
                 self._commit(sequence)
         except OSError as error:
-            return self._degrade(f"{self._directory}: the journal of intents cannot be written: {error}")
+            return self._degrade_unwritable(error)
         return self._failure() or Written(sequence)
 
-    def _append(self, kind: int, key: PartitionKey, payload: bytes) -> int:
-        size = intents.FRAME_BYTES + len(payload) + len(TERMINATOR)
+    def _append(self, kind: int, payload: bytes) -> int:
+        size = FRAME_BYTES + len(payload) + len(TERMINATOR)
         if self._files[self._current].end + size > self._capacity_bytes:
             self._change_files()
         file = self._files[self._current]
         self._sequence += 1
         self._pwrite(file, kind, self._sequence, payload)
-        if kind == CLOSED:
-            self._newest.pop(key, None)
-        else:
-            self._newest[key] = _Newest(self._sequence, self._current, payload)
         return self._sequence
 
     def _pwrite(self, file: _File, kind: int, sequence: int, payload: bytes) -> None:
-        frame = intents.encode_frame(kind, file.generation, sequence, payload)
+        frame = encode_frame(kind, file.generation, sequence, payload)
         if os.pwrite(file.descriptor, frame + TERMINATOR, file.end) != len(frame) + len(TERMINATOR):
             raise OSError(f"{file.path}: written in part only")
         file.end += len(frame)
@@ -242,6 +257,7 @@ class Journal:
         if self._sync == "full":
             in_thread(os.fdatasync, here.descriptor)
             here.synced = True
+        self._renders = {one: used for one, used in self._renders.items() if used == here.generation}
         self._begin(other, here.generation + 1)
         self._current = 1 - self._current
 
@@ -273,9 +289,13 @@ class Journal:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
+    def _degrade_unwritable(self, error: OSError) -> Degraded:
+        return self._degrade(f"{self._directory}: the journal of intents cannot be written: {error}")
+
     def _degrade(self, reason: str) -> Degraded:
         """No more intents; old ones must not be believed later, because newer batches will have none."""
         self._newest.clear()
+        self._renders.clear()
         self._unsaved.clear()
         self._unsaved_in = [0, 0]
         invalidated = [self._invalidate(self._directory / name) for name in NAMES]
@@ -304,7 +324,7 @@ class Journal:
         for number, name in enumerate(NAMES):
             file = _File(self._directory / name, _open_file(self._directory / name))
             self._files.append(file)
-            kept, problems, file.end = intents.scan(_read_all(file.descriptor))
+            kept, problems, file.end = scan(_read_all(file.descriptor))
             _preallocate(file.descriptor, self._capacity_bytes)
             refused += [Refused(file.path, one.start, one.end, one.reason) for one in problems]
             if kept:
@@ -320,7 +340,8 @@ class Journal:
     def _replay(self, frames: list[tuple[int, Frame]], refused: list[Refused]) -> Found:
         records: dict[int, IntentRecord] = {}
         places: dict[int, int] = {}
-        settled: list[SegmentNote] = []
+        settled: dict[int, tuple[SegmentNote, ...]] = {}
+        renders: dict[bytes, bytes] = {}
         newest: dict[PartitionKey, _Newest] = {}
         for number, frame in sorted(frames, key=lambda one: one[1].sequence):
             try:
@@ -331,8 +352,11 @@ class Journal:
                     records[frame.sequence], places[frame.sequence] = record, number
                     newest[record.key] = _Newest(frame.sequence, number, frame.payload)
                     if settles.sequence in records:
-                        settled += records[settles.sequence].cut(settles.records)
+                        settled[frame.sequence] = records[settles.sequence].cut(settles.records)
                         self._note_unsaved(places[settles.sequence])
+                elif frame.kind == RENDER:
+                    renders.update([intents.decode_render(frame.payload)])
+                    self._note_unsaved(number)
                 elif frame.kind != HEADER:
                     raise intents.IntentRefused(f"it is of the unknown kind {frame.kind}")
             except intents.IntentRefused as error:
@@ -340,7 +364,14 @@ class Journal:
                 refused.append(Refused(file, 0, 0, f"record {frame.sequence} makes no sense: {error}"))
         self._newest = newest
         still_open = tuple(records[one.sequence] for one in newest.values())
-        return Found(still_open, tuple(settled), tuple(refused))
+        told = [(note, by) for by, notes in settled.items() for note in notes]
+        return Found(
+            still_open,
+            tuple(note for note, _ in told),
+            renders,
+            tuple(refused),
+            tuple(by for _, by in told),
+        )
 
 
 def _open_file(path: Path) -> int:

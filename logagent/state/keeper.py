@@ -22,22 +22,24 @@ FROM_NOTHING = "nowhere: all files are read from their beginning"
 
 
 class Keeper:
-    """Opens, and opens again. `save`, `load_marks` and `back_up` block: call them in a thread, one at a time.
+    """Opens, and opens again. `save`, `back_up` and what loads block: call them in a thread, one at a time.
 
     `fault` is what was wrong with the state since the start, a sentence, empty if nothing was; `trouble` is why it
     cannot be written now; `lost` says that positions, or the newest of them, are gone; `recovery` is what was done
-    about a damage, until somebody takes it to tell it.
+    about a damage, until somebody takes it to tell it. `journal_sequence` is what was saved with the positions.
     """
 
-    def __init__(self, directory: Path, wall: WallClock) -> None:
+    def __init__(self, directory: Path, wall: WallClock, *, full_sync: bool = False) -> None:
         self.path = directory / NAME
         self.copy = directory / f"{NAME}.bak"
         self._wall = wall
+        self._full_sync = full_sync
         self._database: Database | None = None
         self.recovery: StateAnew | None = None
         self.fault = ""
         self.trouble = ""
         self.lost = False
+        self.journal_sequence = 0
 
     def open(self) -> list[Position]:
         """All positions; never raises. If the state is damaged `recovery` says what was done about it."""
@@ -67,6 +69,13 @@ class Keeper:
         except StateError:
             return []  # they only spare repetitions; what is wrong shows when positions are saved
 
+    def load_renders(self) -> dict[bytes, bytes]:
+        """All renders; none while there is no database, or none that can be read."""
+        try:
+            return {} if self._database is None else self._database.load_renders()
+        except StateError:
+            return {}  # batches that name them cannot be built again then
+
     def back_up(self) -> None:
         """Write the copy anew, and give space back. Raises StateError."""
         if self._database is not None:
@@ -93,8 +102,9 @@ class Keeper:
         with translated(self.path, "cannot be looked at"):
             if before_migration is not None and self.copy.exists() and not _holds_something(self.path):
                 raise StateDamaged(f"{self.path}: it is empty or gone, and its copy is not")
-        database = Database(self.path, before_migration)
+        database = Database(self.path, before_migration, full_sync=self._full_sync)
         try:
+            self.journal_sequence = database.load_journal_sequence()
             positions = database.load_positions()
         except StateError:
             database.close()

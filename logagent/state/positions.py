@@ -2,7 +2,7 @@
 """Up to where each file is acknowledged: the book in memory, and how it reaches the disk within a second."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,6 +45,36 @@ class Positioned(Protocol):
         """Where it is now."""
 
 
+class SaveMarks(Protocol):
+    """Who wants to know what is on disk (`state.journal.Journal`)."""
+
+    @property
+    def sequence(self) -> int:
+        """Of the newest record."""
+
+    def mark(self) -> int:
+        """Up to where positions have moved now."""
+
+    def saved(self, mark: int) -> None:
+        """What had moved when the mark was taken is on disk."""
+
+
+class _NoMarks:
+    """Nobody wants to know."""
+
+    sequence = 0
+
+    def mark(self) -> int:
+        return 0
+
+    def saved(self, mark: int) -> None:
+        pass
+
+
+def _no_renders() -> dict[bytes, bytes]:
+    return {}
+
+
 def _no_marks(_service: str, _identity: str) -> list[Mark]:
     return []
 
@@ -53,7 +83,7 @@ class PositionBook:
     """All positions; changes are written in one transaction, in a thread, at most every half second.
 
     `incomplete` says that positions were lost: then no entry is one that nobody knew before. `failure` is why they
-    cannot be written, empty while they can.
+    cannot be written, empty while they can. `journal` is told what is on disk.
     """
 
     def __init__(
@@ -63,6 +93,9 @@ class PositionBook:
         events: Events,
         *,
         load_marks: Callable[[str, str], list[Mark]] = _no_marks,
+        load_renders: Callable[[], dict[bytes, bytes]] = _no_renders,
+        journal: SaveMarks | None = None,
+        journal_sequence: int = 0,
         incomplete: bool = False,
         failure: str = "",
         wall: WallClock = clock.wall,
@@ -72,6 +105,14 @@ class PositionBook:
         self._write = write
         self._events = events
         self._load_marks = load_marks
+        self._load_renders = load_renders
+        self._journal: SaveMarks = journal or _NoMarks()
+        self.journal_sequence = journal_sequence
+        """What the journal's was when these positions were saved by an earlier process."""
+
+        self._renders: dict[bytes, bytes] = {}
+        """Those that were loaded or noted."""
+
         self._wall = wall
         self._changes = Changes()
         self._moved: dict[Positioned, None] = {}
@@ -159,6 +200,25 @@ class PositionBook:
         marks = {mark.offset: mark for mark in [*kept, *self._changes.marks.get(file_id, [])]}
         return [marks[offset] for offset in sorted(marks)]
 
+    def renders(self) -> dict[bytes, bytes]:
+        """Documents of all renders that are kept, by their ids. Looks into the database, in a thread."""
+        self._renders = in_thread(self._load_renders) | self._renders
+        return dict(self._renders)
+
+    def render(self, row_id: bytes, document: bytes) -> None:
+        """Keep a render; it is written together with the next positions."""
+        if row_id not in self._renders:
+            self._renders[row_id] = self._changes.renders[row_id] = document
+            self._wake.set()
+
+    def forget_renders(self, row_ids: Iterable[bytes]) -> None:
+        """Nobody needs these any more."""
+        for row_id in row_ids:
+            self._renders.pop(row_id, None)
+            self._changes.renders.pop(row_id, None)
+            self._changes.renders_forgotten.add(row_id)
+        self._wake.set()
+
     def run(self) -> None:
         """The greenlet that saves."""
         failures = 0
@@ -201,10 +261,13 @@ class PositionBook:
         self._marked[file_id] = offset, time_s
 
     def _save(self) -> bool:
+        mark, sequence = self._journal.mark(), self._journal.sequence
         self._settle()
         changes, self._changes = self._changes, Changes()
+        changes.journal_sequence = sequence
         self._wake.clear()
         if not changes and not self.failure:
+            self._journal.saved(mark)
             return True
         begun_s = time.monotonic()
         try:
@@ -216,6 +279,7 @@ class PositionBook:
             self.failure = str(error)
             self._events.positions_failed(error=self.failure)
             return False
+        self._journal.saved(mark)
         if self.failure:
             self.failure = ""
             self._events.positions_back()
@@ -231,4 +295,5 @@ class PositionBook:
                 self._events.state_recovered(error=anew.error, kept_as=anew.kept_as, source=anew.source)
             for position in self._positions.values():
                 changes.note(position)
+            changes.renders |= self._renders
             in_thread(self._write, changes)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests in this directory run real brokers and agents, so each may take longer than a unit test."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.agent import AgentProcess
+from tests.support.missing import skip_or_fail
+from tests.support.small_disk import SmallDisk
 
 _TIMEOUT_S = 180
 
@@ -24,3 +28,18 @@ def no_traceback(support: list[object]) -> Iterator[None]:
         if isinstance(agent, AgentProcess):
             said = agent.said()
             assert "Traceback" not in said, said[said.index("Traceback") :][:4000]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
+    made: list[SmallDisk] = []
+
+    def make(path: Path) -> SmallDisk:
+        if os.geteuid() != 0:
+            skip_or_fail("Only root can mount a small file system.")
+        made.append(SmallDisk(path))
+        return made[-1]
+
+    yield make
+    for disk in made:
+        disk.close()

@@ -227,6 +227,7 @@ def test_an_id_of_old_batches_is_forgotten_and_its_last_batch_appended_again(
     again = producer.send((0, old))[0]
     assert (again.code, again.base_offset, again.log_append_time_ms) == (0, 20, -1)
     assert producer.remembered(fresh.id) == (0, 9)
+    assert cluster.producer_expiration_ms() == 60_000
     producer.connection.close()
 
 
@@ -242,9 +243,13 @@ def test_who_may_write_but_not_read_may_not_ask(kafka_node, kafka_version, topic
     producer, make = Producer(cluster, topic), batches_of(new_producer_id(cluster))
     assert producer.code(make(0)) == 0
     assert producer.remembered(make.id) == (0, 9)
+    assert cluster.least_in_sync(topic) == 1
     node.allow_only(topic, "WRITE")
     wait_until(lambda: producer.remembered(make.id) == 29, 20, "asking is denied")
     assert producer.code(make(10)) == 0
+    assert cluster.describe_producers(producer.connection, topic, 0).code == 29
+    assert cluster.least_in_sync(topic) is None
+    assert cluster.describe([topic]).topics[topic].code == 0
     producer.connection.close()
 
 
@@ -267,6 +272,62 @@ def test_only_kafka_4_refuses_the_future(kafka, producer):
 def test_asking_for_a_topic_creates_it(producer):
     assert producer.codes[0] in (3, 5)
     assert producer.codes[-1] == 0
+
+
+def test_describing_a_topic_creates_it_only_on_request(cluster, topic):
+    for _ in range(3):
+        found = cluster.describe([topic])
+        assert (found.topics[topic].code, found.topics[topic].partitions) == (3, {})
+    wait_until(
+        lambda: cluster.describe([topic], create=True).topics[topic].code == 0, 20, f"{topic} is there"
+    )
+    wait_until(lambda: cluster.describe([topic]).topics[topic].leaders == {0: 1, 1: 1, 2: 1}, 20, "it is led")
+    one = cluster.describe([topic]).topics[topic].partitions[0]
+    assert (one.leader, one.replicas, one.in_sync) == (1, (1,), (1,))
+    assert one.leader_epoch >= 0
+
+
+def test_a_cluster_has_one_name_and_its_brokers_are_described(kafka, cluster, topic):
+    found = cluster.describe([])
+    assert len(found.cluster_id) == 22
+    assert cluster.describe([topic]).cluster_id == found.cluster_id
+    assert found.brokers == {1: ("127.0.0.1", kafka.port)}
+    assert cluster.metadata.brokers == found.brokers
+
+
+def test_many_topics_are_described_at_once(cluster, topic):
+    names = [f"{topic}-{number}" for number in range(2000)]
+    assert set(cluster.describe(names).topics) == set(names)
+
+
+def test_settings_of_topics_and_brokers_are_told(kafka, cluster, topic):
+    kafka.create_topic(topic, config={"min.insync.replicas": "2"})
+    wait_until(lambda: cluster.least_in_sync(topic) == 2, 20, "the new topic is described")
+    assert cluster.least_in_sync(f"{topic}-none") is None
+    cluster.refresh([])
+    assert cluster.producer_expiration_ms() == 86_400_000
+
+
+def test_the_producers_of_a_partition_are_described(cluster, producer, idempotent, topic):
+    assert cluster.knows_describe_producers(producer.connection)
+    assert producer.code(idempotent(0)) == 0
+    found = cluster.describe_producers(producer.connection, topic, 0)
+    assert (found.code, found.producers[idempotent.id].last_sequence) == (0, 9)
+    assert cluster.describe_producers(producer.connection, topic, 1).producers == {}
+    assert cluster.describe_producers(producer.connection, topic, 99).code == 3
+
+
+def test_a_new_term_of_the_leader_shows_in_its_epoch(kafka_node, kafka_version, topic):
+    node = kafka_node(kafka_version)
+    cluster = cluster_of(("127.0.0.1", node.port))
+    Producer(cluster, topic).connection.close()
+    before = cluster.describe([topic]).topics[topic].partitions[0].leader_epoch
+    node.restart()
+
+    def moved():
+        return cluster.describe([topic]).topics[topic].partitions[0].leader_epoch > before
+
+    wait_until(moved, 20, "the leader begins a new term")
 
 
 def test_an_illegal_topic_name_is_reported_with_17(cluster):

@@ -2,70 +2,16 @@
 """The agent's own state is damaged, or cannot be written: lines go on, nothing is lost, and somebody is told."""
 
 import json
-import os
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from tests.integration.proofs import prove, put_lines, report, stored_offsets
 from tests.support.agent import AgentProcess
 from tests.support.kafka import KafkaNode
 from tests.support.lines import Written
-from tests.support.missing import skip_or_fail
-
-
-class SmallDisk:
-    """A file system of a megabyte that can be filled, emptied, and made read-only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True)
-        self._mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "none", str(path))
-
-    @staticmethod
-    def _mount(*options: str) -> None:
-        done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-        if done.returncode:
-            skip_or_fail(f"A file system cannot be mounted: {done.stderr.strip()}")
-
-    def fill(self) -> None:
-        filler = os.open(self.path / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            while os.write(filler, b"x" * 4096):
-                pass
-        except OSError:
-            return
-        finally:
-            os.close(filler)
-
-    def empty(self) -> None:
-        (self.path / "filler").unlink()
-
-    def read_only(self, yes: bool) -> None:
-        self._mount("-o", f"remount,{'ro' if yes else 'rw'}", str(self.path))
-
-    def close(self) -> None:
-        subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
-    made: list[SmallDisk] = []
-
-    def make(path: Path) -> SmallDisk:
-        if os.geteuid() != 0:
-            skip_or_fail("Only root can mount a small file system.")
-        made.append(SmallDisk(path))
-        return made[-1]
-
-    yield make
-    for disk in made:
-        disk.close()
-
+from tests.support.small_disk import SmallDisk
 
 FAILED_SAVES = 'logagent_events_total{event="positions_failed"}'
 Agents = Callable[..., AgentProcess]

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact or not: what the writer wrote down against what the reader read. Pure."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,6 +60,68 @@ class Report:
         )
 
 
+class Tally:
+    """Takes records one by one, those of a partition in the order of their offsets; a byte per line is remembered."""
+
+    def __init__(self, ledger: Iterable[Written], *, torn: Collection[bytes] = ()) -> None:
+        """``torn``: as for check()."""
+        self._written = list(ledger)
+        self._known = {one.label: range(one.first, one.last + 1) for one in self._written}
+        self._seen = {one.label: bytearray(one.count) for one in self._written}
+        self._highest: dict[tuple[str, int], int] = {}
+        self._torn = torn
+        self._records = 0
+        self._doubled: list[Line] = []
+        self._out_of_order: list[Line] = []
+        self._corrupt: list[str] = []
+        self._foreign: list[Line] = []
+        self._partitions: dict[str, set[int]] = {}
+
+    def add(self, record: _Record) -> None:
+        self._records += 1
+        line = parse_line(record.value or b"")
+        if line is None:
+            if (record.value or b"") not in self._torn:
+                shown = (record.value or b"")[:80]
+                self._corrupt.append(f"{record.partition}/{record.offset} {shown!r}")
+            return
+        known = self._known.get(line.label, range(0))
+        if line.sequence not in known:
+            self._foreign.append(line)
+            return
+        place = line.label, record.partition
+        self._partitions.setdefault(line.label, set()).add(record.partition)
+        seen, index = self._seen[line.label], line.sequence - known.start
+        highest = self._highest.get(place, -1)
+        if seen[index]:
+            self._doubled.append(line)
+        elif line.sequence < highest:
+            self._out_of_order.append(line)
+        seen[index] = 1
+        self._highest[place] = max(line.sequence, highest)
+
+    def report(self, *, faults: int = 0) -> Report:
+        return Report(
+            lines=sum(one.count for one in self._written),
+            records=self._records,
+            faults=faults,
+            rotations=sum(one.rotations for one in self._written),
+            lost=[line for one in self._written for line in self._missing(one)],
+            doubled=self._doubled,
+            out_of_order=self._out_of_order,
+            corrupt=self._corrupt,
+            foreign=self._foreign,
+            partitions=self._partitions,
+        )
+
+    def _missing(self, one: Written) -> Iterator[Line]:
+        seen = self._seen[one.label]
+        index = seen.find(0)
+        while index >= 0:
+            yield Line(one.label, one.first + index)
+            index = seen.find(0, index + 1)
+
+
 def check(
     ledger: Iterable[Written],
     records: Iterable[_Record],
@@ -72,40 +133,7 @@ def check(
 
     ``torn``: beginnings of lines with which copies end that were made while somebody wrote; they may arrive.
     """
-    written = list(ledger)
-    known = {one.label: range(one.first, one.last + 1) for one in written}
-    seen: dict[str, Counter[int]] = {label: Counter() for label in known}
-    highest: dict[tuple[str, int], int] = {}
-    doubled, out_of_order, corrupt, foreign = [], [], [], []
-    partitions: dict[str, set[int]] = {}
-    ordered = sorted(records, key=lambda record: (record.partition, record.offset))
-    for record in ordered:
-        line = parse_line(record.value or b"")
-        if line is None:
-            if (record.value or b"") not in torn:
-                corrupt.append(f"{record.partition}/{record.offset} {(record.value or b'')[:80]!r}")
-            continue
-        if line.sequence not in known.get(line.label, ()):
-            foreign.append(line)
-            continue
-        place = line.label, record.partition
-        partitions.setdefault(line.label, set()).add(record.partition)
-        seen[line.label][line.sequence] += 1
-        if seen[line.label][line.sequence] > 1:
-            doubled.append(line)
-        elif line.sequence < highest.get(place, -1):
-            out_of_order.append(line)
-        highest[place] = max(line.sequence, highest.get(place, -1))
-    lost = [Line(label, n) for label, numbers in known.items() for n in numbers if n not in seen[label]]
-    return Report(
-        lines=sum(one.count for one in written),
-        records=len(ordered),
-        faults=faults,
-        rotations=sum(one.rotations for one in written),
-        lost=lost,
-        doubled=doubled,
-        out_of_order=out_of_order,
-        corrupt=corrupt,
-        foreign=foreign,
-        partitions=partitions,
-    )
+    tally = Tally(ledger, torn=torn)
+    for record in sorted(records, key=lambda record: (record.partition, record.offset)):
+        tally.add(record)
+    return tally.report(faults=faults)

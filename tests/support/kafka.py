@@ -9,6 +9,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
@@ -74,6 +77,28 @@ class KafkaNode(kafka_node.KafkaNode):
         admin = self._admin()
         wanted = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
         for future in admin.create_topics([wanted]).values():
+            future.result(timeout=30)
+
+    def set_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Change settings of a topic."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        admin = self._admin()
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result(timeout=30)
+
+    def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Change these settings of the topic; the others stay."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        admin = self._admin()
+        wanted = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        for future in admin.incremental_alter_configs([wanted]).values():
             future.result(timeout=30)
 
     def delete_topic(self, name: str) -> None:

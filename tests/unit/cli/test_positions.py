@@ -3,6 +3,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from logagent.cli import explain as explain_module
 from logagent.errors import AgentNotRunning
 from logagent.sources.explain import look
-from logagent.state.changes import Changes, Mark, Position
+from logagent.state.changes import STARTED_OVER, Changes, Mark, Position
 from logagent.state.data_dir import DataDir
+from logagent.state.intents import EarlierCut, IntentRecord, SegmentNote
+from logagent.state.journal import NAMES, Journal
 from logagent.state.keeper import Keeper
 
 NOW_S = 1_700_000_000.0
@@ -102,12 +105,47 @@ def test_reset_begins_the_chosen_files_anew_and_no_other(
     assert (ended.code, ended.out) == (0, "1 files will be read from their beginning\n")
     here = look(os.fsencode(log), lambda _path: None).identity
     now = stored(data_dir)
-    assert now[here] == Position("web", here, "/l/*.log", b"/l/first.log", 0, 5, b"h", b"", 6)
+    begun = Position("web", here, "/l/*.log", b"/l/first.log", 0, 5, b"h", b"", 6)
+    assert now[here] == replace(begun, delivered_offset=STARTED_OVER)
     assert (now["inode:1:2"].offset, now["inode:1:3"].offset) == (7, 9)
     keeper = Keeper(data_dir, lambda: NOW_S)
     keeper.open()
     assert keeper.load_marks("web", here) == []
     keeper.close()
+
+
+def test_batches_on_their_way_of_reset_files_alone_are_forgotten(
+    logagent: Callable[..., Any], ini_path: Path, data_dir: Path
+) -> None:
+    """Asked about, they would be found in Kafka, and their lines would not go again."""
+
+    def batch(
+        partition: int, *files: tuple[str, str], earlier: tuple[str, str] | None = None
+    ) -> IntentRecord:
+        notes = [SegmentNote(*file, 0, 5, 1, bytes(16), 0, 0) for file in files]
+        cuts = () if earlier is None else (EarlierCut((SegmentNote(*earlier, 0, 9, 2, bytes(16), 0, 0),)),)
+        return IntentRecord("c", "logs", partition, 6, 1, 0, 0, 0, tuple(notes), cuts)
+
+    web, db = ("web", "inode:1:2"), ("db", "inode:1:3")
+    batches = [
+        batch(0, web),
+        batch(1, web, db),
+        batch(2, db),
+        batch(3, web, earlier=db),
+        batch(4, web, earlier=web),
+    ]
+    journal = Journal(data_dir)
+    for one in batches:
+        journal.write(one)
+    journal.close()
+
+    assert logagent("positions", "reset", "-c", ini_path, "--service", "web", "--yes").code == 0
+    assert set(Journal(data_dir).found.open) == {batches[1], batches[2], batches[3]}
+
+
+def test_reset_makes_no_journal(logagent: Callable[..., Any], ini_path: Path, data_dir: Path) -> None:
+    assert logagent("positions", "reset", "-c", ini_path, "--yes").code == 0
+    assert not [name for name in NAMES if (data_dir / name).exists()]
 
 
 def test_what_was_reset_stays_so_when_the_state_is_damaged(

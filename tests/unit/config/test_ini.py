@@ -47,6 +47,14 @@ def test_the_sample_of_the_seed_loads_verbatim(tmp_path: Path) -> None:
     assert loaded.origins["level"] == "app.cfg:7"
 
 
+@pytest.mark.parametrize(("sync", "delivery"), [("full", "exactly_once"), ("normal", "at_least_once")])
+def test_how_batches_are_noted_can_be_chosen(load: Load, sync: str, delivery: str) -> None:
+    loaded = load(f"{K}[agent]\nstate_sync = {sync}\n[kafka]\ndelivery = {delivery}")
+    assert (loaded.agent.state_sync, loaded.kafka.delivery) == (sync, delivery)
+    assert (load(K).agent.state_sync, load(K).kafka.delivery) == ("normal", "exactly_once")
+    assert set(changed_restart_keys(load(K), loaded)) <= {"agent.state_sync", "kafka.delivery"}
+
+
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
@@ -157,6 +165,16 @@ def test_every_section_is_read(load: Load, tmp_path: Path) -> None:
         (K + "[etcd]\nca = c\ncert = x", "it needs key beside it"),
         (K + "[etcd]\nca = c\nkey = x", "it needs cert beside it"),
         (K + "[etcd]\ncert = x\nkey = y", "it needs ca beside it"),
+        (
+            K + "[agent]\nstate_sync = full\n[kafka]\ndelivery = at_least_once",
+            "logagent.ini:3: [agent] state_sync = 'full': expected normal beside [kafka] delivery = at_least_once",
+        ),
+        (K + "[kafka]\ndelivery = once", "expected one of exactly_once, at_least_once"),
+        (K + "[kafka]\nacks = 1", "unknown key"),
+        (K + "[kafka]\ndriver = librdkafka", "unknown key"),
+        (K + "[kafka]\nintent_give_up_s = 0", "expected a number of seconds from 1 to 604800"),
+        (K + "[kafka]\ndead_letter_full = wait", "expected one of block, drop"),
+        (K + "[kafka]\ndead_letter_max_bytes = 1MiB", "expected a size from 4MiB"),
         (K + "[etcd]\napi = v4", "[etcd] api = 'v4': expected one of auto, v3, v2"),
         (K + "[etcd]\naccept_empty = true", "expected yes or no"),
         (K + "log = a,b", "log = 'a,b': there is a bare comma in it"),

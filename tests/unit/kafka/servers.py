@@ -4,13 +4,13 @@
 import contextlib
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import gevent
 from gevent import socket as green
 from gevent.server import StreamServer
 
-from logagent.kafka.metadata import BrokerAddress
+from logagent.kafka.metadata import BrokerAddress, Described
 
 Handler = Callable[[green.socket], object]
 
@@ -130,3 +130,45 @@ class Broker:
                 link.sendall(struct.pack(">i", 4 + len(body)) + request[4:8] + body)
         except OSError:
             return  # the client hung up first
+
+
+def _numbers(numbers: Sequence[int]) -> bytes:
+    return struct.pack(f">i{len(numbers)}i", len(numbers), *numbers)
+
+
+def described_body(found: Described, version: int) -> bytes:
+    """A Metadata answer of version 4 to 7."""
+    body = struct.pack(">ii", 0, len(found.brokers))
+    for node, address in found.brokers.items():
+        body += struct.pack(">i", node) + text(address.host) + struct.pack(">ih", address.port, -1)
+    body += text(found.cluster_id) + struct.pack(">ii", 1, len(found.topics))
+    for name, topic in found.topics.items():
+        body += struct.pack(">h", topic.code) + text(name) + b"\0" + struct.pack(">i", len(topic.partitions))
+        for number, one in topic.partitions.items():
+            body += struct.pack(">hii", 0, number, one.leader)
+            body += struct.pack(">i", one.leader_epoch) if version >= 7 else b""
+            body += _numbers(one.replicas) + _numbers(one.in_sync)
+            body += _numbers([9]) if version >= 5 else b""
+    return body
+
+
+def configs_body(
+    code: int, values: Mapping[str, str | None], *, synonyms: Mapping[str, str] | None = None
+) -> bytes:
+    """A DescribeConfigs v1 answer about one topic."""
+    body = (
+        struct.pack(">iih", 0, 1, code) + b"\xff\xff" + b"\2" + text("logs") + struct.pack(">i", len(values))
+    )
+    for name, value in values.items():
+        body += text(name) + (b"\xff\xff" if value is None else text(value)) + b"\0\5\0"
+        body += struct.pack(">i", len(synonyms or {}))
+        for other, default in (synonyms or {}).items():
+            body += text(other) + text(default) + b"\5"
+    return body
+
+
+def versions_body(ranges: Mapping[int, tuple[int, int]]) -> bytes:
+    """An ApiVersions v0 answer."""
+    return struct.pack(">hi", 0, len(ranges)) + b"".join(
+        struct.pack(">hhh", key, *bounds) for key, bounds in ranges.items()
+    )

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logagent.errors import BrokerUnavailable, KafkaError, ProtocolViolation
+from logagent.kafka import connection as connection_module
 from logagent.kafka import connections
 from logagent.kafka.connections import Cluster, Connection
 from logagent.kafka.metadata import BrokerAddress, TopicInfo
@@ -83,14 +84,14 @@ class TestConnecting:
         def nobody_knows(*_args):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        monkeypatch.setattr(connections.socket, "getaddrinfo", nobody_knows)
+        monkeypatch.setattr(connection_module.socket, "getaddrinfo", nobody_knows)
         with pytest.raises(
             BrokerUnavailable, match=r"kafka1:9092: unknown host \(Name or service not known\)"
         ):
             Connection(BrokerAddress("kafka1", 9092), 1.0)
 
     def test_a_resolver_that_hangs_is_cut_off(self, monkeypatch):
-        monkeypatch.setattr(connections.socket, "getaddrinfo", lambda *_args: gevent.sleep(5))
+        monkeypatch.setattr(connection_module.socket, "getaddrinfo", lambda *_args: gevent.sleep(5))
         with pytest.raises(BrokerUnavailable, match=r"timed out after 0\.1 s"):
             Connection(BrokerAddress("kafka1", 9092), 0.1)
 
@@ -103,7 +104,7 @@ class TestConnecting:
         def unreachable(*_args):
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-        monkeypatch.setattr(connections.socket.socket, "connect", unreachable)
+        monkeypatch.setattr(connection_module.socket.socket, "connect", unreachable)
         before = open_files()
         with pytest.raises(BrokerUnavailable, match="network is unreachable"):
             Connection(BrokerAddress("127.0.0.1", 9092), 1.0)
@@ -120,7 +121,7 @@ class TestConnecting:
     def test_a_host_with_a_dead_address_is_reached_at_its_other_one(self, monkeypatch):
         with black_hole() as dead, serve(Broker({API_VERSIONS: b"ok"})) as good:
             found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", tuple(one)) for one in (dead, good)]
-            monkeypatch.setattr(connections.socket, "getaddrinfo", lambda *_args: found)
+            monkeypatch.setattr(connection_module.socket, "getaddrinfo", lambda *_args: found)
             started = monotonic()
             connection = Connection(BrokerAddress("kafka1", 9092), 1.0)
             assert monotonic() - started < 0.9

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from logagent.ops import events, facts, log
+from logagent.ops import delivery_events, events, facts, log
 from logagent.ops.events import Events
 from logagent.ops.facts import FactTeller
 from logagent.ops.metrics import Metrics
+from logagent.recovery.actions import Finding
 
 PATH = b"/var/log/a.log"
 FILE: dict[str, object] = {"service": "web", "path": PATH}
@@ -22,6 +23,7 @@ DENIED = PermissionError(13, "Permission denied")
 # name -> (arguments, a piece of the sentence)
 FACTS: dict[str, tuple[dict[str, object], str]] = {
     "agent_started": ({"version": "0.1.0", "host_id": "h1", "data_dir": Path("/d")}, "started as host h1"),
+    "data_dir_moved": ({"data_dir": Path("/d"), "host_id": "h1"}, "on another machine; here the host is h1."),
     "agent_stopping": ({"reason": "SIGTERM"}, "Stopping: SIGTERM."),
     "agent_stopped": ({"unacked_bytes": 12}, "12 bytes were read and not acknowledged"),
     "second_signal": ({}, "Leaving at once"),
@@ -86,6 +88,27 @@ FACTS: dict[str, tuple[dict[str, object], str]] = {
     "record_dead_lettered": ({**FILE, "topic": "t", "offset": 4, "code": 10, "reason": "too large"}, "at byte 4"),
     "dead_letter_failed": ({"path": "/d/dead-letter.jsonl", "error": DENIED}, "Permission denied"),
     "dead_letter_back": ({"path": "/d/dead-letter.jsonl"}, "can be written again"),
+    "journal_degraded": ({"reason": "the disk is full"}, "before they are sent: the disk is full. Lines go on"),
+    "journal_back": ({}, "noted again"),
+    "journal_refused": (
+        {"file": Path("/d/intents.a"), "start": 4, "end": 9, "reason": "a checksum is wrong"},
+        "Bytes 4 to 9 of /d/intents.a are not to be used: a checksum is wrong.",
+    ),
+    "intent_found": ({**PARTITION, "records": 5}, "t/3: a batch of 5 records was on its way"),
+    "intent_answer": ({**PARTITION, "records": 5, "answer": "delivered"}, "5 records in doubt it is found that it had"),
+    "duplicates_possible": ({**PARTITION, "records": 5, "reason": "old"}, "5 records may be there twice (old)."),
+    "intent_unknown": (
+        {"service": "web", "identity": "8:1-2", "start": 5, "end": 9}, "bytes 5 to 9 of the file 8:1-2 were sent"
+    ),
+    "acknowledged_lost": (PARTITION, "t/3: the cluster has lost batches that it had acknowledged"),
+    "dead_letter_full": (
+        {"service": "web", "path": "/d/dead-letter.jsonl", "limit_bytes": 9}, "(dead_letter_max_bytes = 9). Service web"
+    ),
+    "dead_letter_room": ({"service": "web"}, "has room again. Service web goes on."),
+    "record_dropped": (
+        {**FILE, "topic": "t", "offset": 4, "bytes_": 7, "code": 10, "reason": "too large"},
+        "byte 4 of /var/log/a.log for topic t: too large (code 10). It is lost",
+    ),
     "positions_saved": ({"rows": 5, "seconds": 0.01}, "5 positions"),
     "positions_failed": ({"error": DENIED}, "Permission denied"),
     "positions_back": ({}, "saved again"),
@@ -185,7 +208,7 @@ def test_a_fact_writes_one_sentence_and_moves_its_metric(told: Told, name: str) 
     record = told.record()
     assert FACTS[name][1] in sentence
     assert "%(" not in sentence
-    assert re.match(r"[A-Z]|logagent |tailer |thread_num", sentence)
+    assert re.match(r"[A-Z]|/d|logagent |tailer |thread_num", sentence)
     assert (record.name, record.levelno) == (declared.logger, declared.level)
     assert record.__dict__["fact"] == name
     moved = {key for key, value in told.samples().items() if before.get(key) != value}
@@ -275,6 +298,26 @@ def test_names_that_are_no_utf8_do_not_break_the_metrics_page(told: Told) -> Non
         told.call(name, service="we\udcffb")
     told.call("broker_failed", address="k\udcff")
     assert rb'service="we\\xffb"' in told.metrics.exposition()
+
+
+def test_what_is_in_doubt_is_counted_in_records_and_bytes(told: Told) -> None:
+    told.call("duplicates_possible")
+    told.call("intent_unknown")
+    told.call("record_dropped")
+    for answer in ("delivered", "not_delivered", "another"):
+        told.call("intent_answer", answer=answer)
+    page = told.metrics.exposition().decode().splitlines()
+    assert {
+        'logagent_duplicates_possible_total{reason="old"} 5.0',
+        'logagent_unknown_bytes_total{service="web"} 4.0',
+        'logagent_lost_bytes_total{reason="dead_letter_full",service="web"} 7.0',
+        'logagent_dead_letter_dropped_total{service="web"} 1.0',
+        'logagent_intents_recovered_total{answer="not_delivered"} 1.0',
+    } <= set(page)
+
+
+def test_every_finding_of_recovery_has_words() -> None:
+    assert set(delivery_events._ANSWERS) == {finding.value for finding in Finding}
 
 
 def test_positions_saved_leave_the_wall_time(told: Told) -> None:

@@ -11,6 +11,9 @@ class Source:
     def __init__(self, label: bytes = b"/var/log/a.log", service: str = "web", offset: int = 0) -> None:
         self.service = service
         self.label = label
+        self.identity = "inode:1:2"
+        self.log_path = "/var/log/*.log"
+        self.content: bytes | None = None
         self.acks = AckTracker(offset)
         self.acknowledged: list[int] = []
         self.rewound: list[int] = []
@@ -21,6 +24,9 @@ class Source:
 
     def rewind(self, offset: int) -> None:
         self.rewound.append(offset)
+
+    def source_bytes(self, start_offset: int, end_offset: int) -> bytes | None:
+        return None if self.content is None else self.content[start_offset:end_offset]
 
     def segment(
         self, *values: bytes, key: bytes | None = None, headers: list[bytes] | None = None

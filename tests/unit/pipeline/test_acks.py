@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from logagent.pipeline.acks import AckTracker
+from logagent.pipeline.acks import AckTracker, Gap
 
 
 @dataclass(eq=False)
@@ -150,3 +150,41 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestModel = Model.TestCase
+
+
+def test_a_gap_holds_the_position_until_it_is_filled_piece_by_piece() -> None:
+    tracker = AckTracker(0)
+    gap, behind = Gap(0, 10), Span(10, 20)
+    tracker.add(gap)
+    tracker.add(behind)
+    behind.done = True
+    assert not tracker.advance()
+    first, second = Span(0, 4), Span(4, 10)
+
+    tracker.add(first)
+    assert [(one.start_offset, one.end_offset) for one in tracker.gaps] == [(4, 10)]
+    tracker.add(second)
+    assert tracker.gaps == []
+    first.done = second.done = True
+
+    assert tracker.advance()
+    assert tracker.acked_offset == 20
+
+
+@pytest.mark.parametrize(("start", "end"), [(1, 4), (0, 11), (30, 31)])
+def test_what_fits_into_no_gap_is_refused(start: int, end: int) -> None:
+    tracker = AckTracker(0)
+    tracker.add(Gap(0, 10))
+    tracker.add(Span(10, 20))
+
+    with pytest.raises(ValueError, match="expected 20"):
+        tracker.add(Span(start, end))
+
+
+def test_nothing_is_taken_back_while_there_is_a_gap_before_it() -> None:
+    tracker = AckTracker(0)
+    last = Span(10, 20)
+    tracker.add(Gap(0, 10))
+    tracker.add(last)
+
+    assert not tracker.take_back(last)

@@ -122,29 +122,27 @@ def test_lines_that_fill_the_limit_exactly_fit() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 1))
-def test_halves_hold_every_line_once_in_order_and_differ_by_one_at_most(sizes: list[int]) -> None:
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 1),
+    data=st.data(),
+)
+def test_the_parts_of_a_cut_batch_hold_every_line_once_in_order(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    records = data.draw(st.integers(1, sum(sizes) - 1))
     sources = [Source() for _ in sizes]
     values = [[b"%d.%d" % (i, n) for n in range(size)] for i, size in enumerate(sizes)]
     batch = Batch([s.segment(*v) for s, v in zip(sources, values, strict=True)], 77)
 
-    halves = batch.halves()
+    parts = batch.cut(records)
 
-    got = [line for half in halves for segment in half.segments for line in segment.values]
+    got = [line for part in parts for segment in part.segments for line in segment.values]
     assert got == [line for of_file in values for line in of_file]
-    assert 0 <= halves[1].records - halves[0].records <= 1
-    assert {half.timestamp_ms for half in halves} == {77}
-    for half in halves:
-        for segment in half.segments:
+    assert parts[0].records == records
+    assert {part.timestamp_ms for part in parts} == {77}
+    for part in parts:
+        for segment in part.segments:
             segment.done = True
     for source, lines_ in zip(sources, values, strict=True):
         source.acks.advance()
         assert source.acks.acked_offset == sum(len(line) + 1 for line in lines_)
-
-
-def test_halves_were_never_sent() -> None:
-    batch = Batch([Source().segment(b"a", b"b")], 0)
-    batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.attempts = 5, 1, 9, 3
-
-    for half in batch.halves():
-        assert (half.producer_id, half.producer_epoch, half.base_sequence, half.attempts) == (-1, -1, -1, 0)

@@ -11,6 +11,7 @@ from logagent.kafka import record_batch
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.render import Render
+from logagent.pipeline.render_row import RenderRow
 from tests.unit.kafka import decoder
 from tests.unit.pipeline.sources import Source
 
@@ -27,7 +28,17 @@ def render(
     host: str = "10.0.0.7",
     service: str = "web",
 ) -> Segment:
-    made = Render(host, service, path, format_, headers, key, record_batch.encode_header_block)
+    row = RenderRow(
+        host=host,
+        service=service,
+        path=path,
+        log_path="/var/log/*.log",
+        format=format_,
+        headers=headers,
+        key=key,
+        max_line_bytes=1000,
+    )
+    made = Render(row, record_batch.encode_header_block)
     return made.segment(Source(offset=chunk.start_offset), chunk, 1_700_000_000_123)
 
 

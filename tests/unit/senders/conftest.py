@@ -12,9 +12,10 @@ import pytest
 from logagent.backoff import Backoff
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
-from logagent.senders import delivery, directory, leaders, native_sender, partition
-from logagent.senders.native_sender import NativeSender, SenderSettings
+from logagent.senders import directory, graveyard, leaders, native_sender, partition, producer
+from logagent.senders.native_sender import NativeSender
 from logagent.senders.partition import Partition
+from logagent.senders.settings import SenderSettings
 from logagent.spawn import Spawner
 from tests.unit.pipeline.sources import Source
 from tests.unit.senders.twins import FakeCluster
@@ -56,7 +57,7 @@ class Rig:
         self.skipped_s += seconds
 
     def partition(self, number: int = 0, topic: str = "logs") -> Partition:
-        return self.sender._lanes[topic, number].partition
+        return self.sender._lanes.all[topic, number].partition
 
     def offer(self, source: Source, *lines: bytes, route: Route | None = None) -> Segment | None:
         """Put lines as a tailer does: only when there is room; None when there is not."""
@@ -93,8 +94,8 @@ def make_rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
         (partition, "PARK"),
         (directory, "AGAIN"),
         (leaders, "PROBE"),
-        (delivery, "AGAIN"),
-        (delivery, "DEAD_LETTER_AGAIN"),
+        (producer, "AGAIN"),
+        (graveyard, "AGAIN"),
     ]:
         monkeypatch.setattr(module, name, short)
     monkeypatch.setattr(directory, "BETWEEN_S", 0.001)

@@ -13,6 +13,7 @@ import pytest
 from gevent.event import Event
 
 from logagent.errors import BrokerUnavailable
+from logagent.kafka.requests import ActiveProducer, PartitionProducers
 from logagent.pipeline.batch import OBJECT_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, Segment
 from logagent.pipeline.outlet import Route
 from logagent.senders import delivery
@@ -162,7 +163,7 @@ def test_a_connection_that_was_idle_for_a_minute_is_replaced(make_rig: MakeRig) 
         rig.skip(pause_s)
         rig.put(source, b"x")
         rig.until_acked(source)
-        connections += [connection for connection, _ in rig.sender._delivery._connections.values()]
+        connections += [connection for connection, _ in rig.sender._links._connections.values()]
 
     first, second, third = connections
     assert first is second
@@ -275,8 +276,8 @@ def test_a_time_stamp_that_is_refused_is_made_anew(rig: Rig) -> None:
     assert rig.told.of("batch_restamped")
 
 
-@pytest.mark.parametrize("code", [45, 47, 59, 90])
-def test_a_producer_that_the_broker_disowns_is_replaced(rig: Rig, code: int) -> None:
+@pytest.mark.parametrize("code", [45, 46, 47, 90])
+def test_a_refused_sequence_that_the_leader_waits_for_is_sent_again(rig: Rig, code: int) -> None:
     source = Source()
     rig.put(source, b"a")
     rig.until_acked(source)
@@ -284,30 +285,42 @@ def test_a_producer_that_the_broker_disowns_is_replaced(rig: Rig, code: int) -> 
     rig.put(source, b"b")
     rig.until_acked(source)
 
-    first, refused, again = rig.cluster.sent
-    assert (refused.batch.producer_id, refused.batch.base_sequence) == (first.batch.producer_id, 1)
-    assert (again.batch.producer_id, again.batch.base_sequence) == (first.batch.producer_id + 1, 0)
+    _first, refused, again = rig.cluster.sent
+    assert rig.cluster.questions == [(1, "logs", 0)]
+    assert again.encoded == refused.encoded
     assert rig.cluster.log("logs", 0).values == [b"a", b"b"]
 
 
-def test_one_new_producer_serves_all_partitions_that_ask_at_once(make_rig: MakeRig) -> None:
+def test_a_sequence_that_is_refused_again_and_again_is_left_for_the_next_epoch(rig: Rig) -> None:
+    source = Source()
+    rig.put(source, b"a")
+    rig.until_acked(source)
+    rig.cluster.judge = lambda sent: 45 if sent.batch.producer_epoch == 0 else None
+    rig.put(source, b"b")
+    rig.until_acked(source)
+
+    assert rig.cluster.sent[-1].batch.producer_epoch == 1
+    assert rig.cluster.log("logs", 0).values == [b"a", b"b"]
+
+
+def test_partitions_whose_producer_is_forgotten_begin_another_epoch(make_rig: MakeRig) -> None:
     rig = make_rig(FakeCluster({"logs": {0: 1, 1: 1, 2: 1}}), linger_s=0.01)
     sources = [Source() for _ in range(3)]
     for number, source in enumerate(sources):
         rig.put(source, b"a", route=Route("logs", number))
     rig.until_acked(*sources)
-    rig.cluster.judge = Script(59, 59, 59)
+    rig.cluster.judge = lambda sent: 59 if sent.batch.producer_epoch == 0 else None
     for number, source in enumerate(sources):
         rig.put(source, b"b", route=Route("logs", number))
 
     rig.until_acked(*sources)
 
-    assert rig.cluster.producers_given == 2
+    assert rig.cluster.producers_given == 1
     assert all(rig.cluster.log("logs", number).values == [b"a", b"b"] for number in range(3))
 
 
-def test_a_refusal_of_a_producer_that_was_replaced_already_does_not_replace_the_new_one(
-    make_rig: MakeRig,
+def test_one_new_producer_serves_all_partitions_in_which_somebody_took_over_the_id(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = make_rig(FakeCluster({"logs": {0: 1, 1: 2}}, brokers=(1, 2)))
     sources = [Source(), Source()]
@@ -315,6 +328,12 @@ def test_a_refusal_of_a_producer_that_was_replaced_already_does_not_replace_the_
         rig.put(source, b"a", route=Route("logs", number))
     rig.until_acked(*sources)
     old = rig.cluster.sent[0].batch.producer_id
+    taken_over = {old: ActiveProducer(7, 100, 0)}
+    monkeypatch.setattr(
+        rig.cluster,
+        "describe_producers",
+        lambda _connection, topic, partition: PartitionProducers(topic, partition, 0, taken_over),
+    )
     late = Event()
 
     def judge(sent: Sent) -> int | None:
@@ -322,7 +341,7 @@ def test_a_refusal_of_a_producer_that_was_replaced_already_does_not_replace_the_
             return None
         if sent.partition == 1:
             late.wait()
-        return 59
+        return 47
 
     rig.cluster.judge = judge
     for number, source in enumerate(sources):
@@ -353,13 +372,13 @@ def test_a_topic_that_may_not_be_written_is_parked_and_comes_back(rig: Rig) -> N
     source = Source()
     rig.put(source, b"a")
     until(lambda: rig.told.of("topic_parked"))
-    assert "does not allow the agent to write" in rig.sender.topic_reasons()[0]
+    assert "does not allow the agent to write" in rig.sender.reasons.topics()[0]
     assert source.acks.pending
 
     refusing[0] = False
 
     rig.until_acked(source)
-    until(lambda: not rig.sender.topic_reasons())
+    until(lambda: not rig.sender.reasons.topics())
     assert rig.told.of("topic_back") == [{"topic": "logs"}]
 
 
@@ -454,14 +473,14 @@ def test_lines_wait_while_no_broker_gives_metadata_and_go_when_one_does(make_rig
 def test_a_topic_that_does_not_exist_yet_is_asked_for_until_it_does(rig: Rig) -> None:
     reason = rig.sender.wait_room(Route("later", 0), 0.05)
     assert reason.startswith("topic later: ")
-    assert rig.sender.topic_reasons()
+    assert rig.sender.reasons.topics()
 
     rig.cluster.topics |= FakeCluster({"later": {0: 1}}).topics
 
     source = Source()
     rig.put(source, b"a", route=Route("later", 0))
     rig.until_acked(source)
-    assert rig.sender.topic_reasons() == []
+    assert rig.sender.reasons.topics() == []
 
 
 def test_one_missing_topic_does_not_slow_another(rig: Rig) -> None:
@@ -554,7 +573,7 @@ def test_a_broker_that_hangs_up_on_requests_but_answers_probes_is_not_asked_with
     rig.cluster.judge = lambda _sent: BrokerUnavailable("broker:9001", "the broker closed the connection")
     source = Source()
     rig.put(source, b"a")
-    until(lambda: rig.partition().batch is not None and rig.partition().batch.attempts >= 1)
+    until(lambda: rig.partition().batch is not None and rig.partition().attempts >= 1)
 
     settle(100)
 
@@ -685,7 +704,7 @@ def test_lines_that_cannot_be_given_back_stay_in_their_order(make_rig: MakeRig) 
     rig.put(source, b"5", route=new)
 
     rig.skip(6.0)
-    rig.sender._drop_stalled(rig.clock())
+    rig.sender._retreat._drop_stalled(rig.clock())
     assert source.rewound == []
     assert open_lines(rig.partition(topic="old")) == [b"2", b"3", b"4"]
     rig.cluster.judge = lambda _sent: None
@@ -706,7 +725,7 @@ def test_lines_that_are_gone_from_the_disk_are_kept_in_their_order(rig: Rig) -> 
     rig.put(there, b"x")
 
     rig.skip(6.0)
-    rig.sender._drop_stalled(rig.clock())
+    rig.sender._retreat._drop_stalled(rig.clock())
     assert there.rewound == [0]
     assert open_lines(rig.partition()) == [b"2", b"3", b"4"]
     rig.cluster.judge = lambda _sent: None
@@ -736,8 +755,8 @@ def test_while_a_refused_record_cannot_be_put_aside_nothing_more_is_taken(
     source = Source()
     rig.put(source, b"bad")
 
-    until(lambda: rig.sender.dead_letter_reasons())
-    assert "cannot be written" in rig.sender.dead_letter_reasons()[0]
+    until(lambda: rig.sender.reasons.all())
+    assert "cannot be written" in rig.sender.reasons.all()[0]
     assert "cannot be written" in rig.sender.wait_room(Route("logs", 0), 0.01)
     assert rig.offer(source, b"good") is None
 
@@ -746,11 +765,11 @@ def test_a_partition_that_gets_no_acknowledgements_is_a_reason(rig: Rig) -> None
     rig.cluster.judge = lambda _sent: 19
     rig.put(Source(), b"line")
     until(lambda: rig.cluster.sent)
-    assert rig.sender.partition_reasons() == []
+    assert rig.sender.reasons.partitions() == []
 
     rig.skip(6)
 
-    assert "logs-0 has not acknowledged for" in rig.sender.partition_reasons()[0]
+    assert "logs-0 has not acknowledged for" in rig.sender.reasons.partitions()[0]
 
 
 def test_a_partition_is_in_one_request_at_a_time(make_rig: MakeRig) -> None:

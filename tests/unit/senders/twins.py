@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import gevent
 
 from logagent.errors import BrokerUnavailable
-from logagent.kafka.metadata import BrokerAddress, Metadata, TopicInfo
-from logagent.kafka.requests import ProducerId, RequestWriter
+from logagent.kafka.metadata import BrokerAddress, Described, Metadata, PartitionView, TopicInfo, TopicView
+from logagent.kafka.requests import ActiveProducer, PartitionProducers, ProducerId, RequestWriter
 from tests.unit.kafka import decoder
 
 OUT_OF_ORDER = 45
-UNKNOWN_PRODUCER = 59
+OLD_EPOCH = 47
 REMEMBERED = 5
 
 
@@ -29,9 +29,12 @@ class ModelLog:
         """The error code of a broker that is well."""
         last = (base_sequence + len(values) - 1) & 0x7FFFFFFF
         known = self.remembered.get(producer)
+        epochs = [epoch for pid, epoch in self.remembered if pid == producer[0]]
+        if epochs and producer[1] < max(epochs):
+            return OLD_EPOCH
         if known is None:
-            if base_sequence:
-                return UNKNOWN_PRODUCER
+            if base_sequence and epochs:
+                return OUT_OF_ORDER
             known = self.remembered[producer] = deque(maxlen=REMEMBERED)
         elif (base_sequence, last) in known:
             return 0
@@ -84,6 +87,10 @@ class FakeCluster:
         self.requests: list[list[Sent]] = []
         self.held: gevent.event.Event | None = None
         self.open_connections = 0
+        self.cluster_id = "c1"
+        self.askable = True
+        self.questions: list[tuple[int, str, int]] = []
+        self.question_codes: deque[int] = deque()
 
     def log(self, topic: str, partition: int) -> ModelLog:
         return self.logs.setdefault((topic, partition), ModelLog())
@@ -107,6 +114,39 @@ class FakeCluster:
             raise BrokerUnavailable(f"broker:{9000 + node_id}", "connection refused")
         self.open_connections += 1
         return FakeConnection(self, node_id)
+
+    def describe(self, topics: Collection[str]) -> Described:
+        found = {}
+        for name in topics:
+            views = {
+                number: PartitionView(leader, 5, tuple(self.brokers), tuple(self.brokers))
+                for number, leader in self.topics[name].leaders.items()
+            }
+            found[name] = TopicView(self.topics[name].code, views)
+        return Described(self.cluster_id, self.brokers, found)
+
+    def producer_expiration_ms(self) -> int | None:
+        return None
+
+    def least_in_sync(self, _topic: str) -> int | None:
+        return 1
+
+    def knows_describe_producers(self, _connection: "FakeConnection") -> bool:
+        return self.askable
+
+    def describe_producers(
+        self, connection: "FakeConnection", topic: str, partition: int
+    ) -> PartitionProducers:
+        gevent.sleep(1e-6)
+        if connection.node_id in self.down:
+            raise BrokerUnavailable(str(connection.address), "the broker closed the connection")
+        self.questions.append((connection.node_id, topic, partition))
+        code = self.question_codes.popleft() if self.question_codes else 0
+        known = self.log(topic, partition).remembered
+        producers = {
+            pid: ActiveProducer(epoch, last[-1][1], 0) for (pid, epoch), last in sorted(known.items())
+        }
+        return PartitionProducers(topic, partition, code, {} if code else producers)
 
     def api_versions(self, connection: "FakeConnection") -> None:
         self.probes.append(connection.node_id)

@@ -16,7 +16,8 @@ from logagent.pacing.limiter import Limiter
 from logagent.pipeline.batch import Segment
 from logagent.pipeline.chunk import Chunk
 from logagent.pipeline.outlet import Route
-from logagent.sources.collector import Collector, CollectorSettings
+from logagent.sources.collector import Collector
+from logagent.sources.collector_settings import CollectorSettings
 from logagent.sources.feeder import Feeder
 from logagent.sources.framing import Oversize
 from logagent.sources.tailed_file import ServiceCounts, TailedFile

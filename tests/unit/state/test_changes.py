@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logagent.state.changes import MARKS_PER_FILE, NEWEST_MARKS, Changes, Mark, Position, surplus
+from logagent.state.changes import (
+    MARKS_PER_FILE,
+    NEWEST_MARKS,
+    STARTED_OVER,
+    Changes,
+    Mark,
+    Position,
+    surplus,
+)
 
 ONE = Position("web", "inode:1:2", "/l/*.log", b"/l/a.log", 10, 4, b"d")
 
@@ -72,3 +81,24 @@ def test_a_move_follows_a_move_and_what_is_void_stays_void() -> None:
 
     assert changes.moved == {a: c, b: c}
     assert changes.unmarked == {a, b, c}
+
+
+@pytest.mark.parametrize(
+    ("offset", "delivered_offset", "size_bytes", "begins"),
+    [(10, 0, 99, 10), (10, 50, 50, 50), (10, 50, 49, 10), (60, 50, 99, 60), (0, STARTED_OVER, 99, 0)],
+)
+def test_a_file_that_reaches_so_far_is_read_from_where_it_was_delivered(
+    offset: int, delivered_offset: int, size_bytes: int, begins: int
+) -> None:
+    position = Position("web", "i", "/l", b"/l", offset, 0, b"", delivered_offset=delivered_offset)
+
+    assert position.offset_in(size_bytes) == begins
+
+
+def test_a_render_that_was_forgotten_later_is_not_written() -> None:
+    changes = Changes(renders={b"a": b"1", b"b": b"2"})
+
+    changes.follow(Changes(renders={b"c": b"3"}, renders_forgotten={b"a"}))
+
+    assert changes.renders == {b"b": b"2", b"c": b"3"}
+    assert changes.renders_forgotten == {b"a"}

@@ -237,3 +237,27 @@ def test_position_and_marks_go_on_under_another_identity(database: Database) -> 
 
     assert database.load_positions() == [replace(ONE, identity=moved[1])]
     assert database.load_marks(*moved) == [mark(1, moved[1]), mark(5, moved[1])]
+
+
+def test_how_far_a_file_was_delivered_that_could_not_be_opened_comes_back(database: Database) -> None:
+    delivered = replace(ONE, delivered_offset=2**41)
+
+    database.save(changes([delivered, TWO]))
+
+    assert sorted(database.load_positions(), key=lambda p: p.identity) == [delivered, TWO]
+
+
+def test_renders_come_back_until_they_are_forgotten(database: Database) -> None:
+    database.save(Changes(renders={b"\0a": b"{}", b"b": b"[]"}))
+    assert database.load_renders() == {b"\0a": b"{}", b"b": b"[]"}
+
+    database.save(Changes(renders_forgotten={b"b"}))
+
+    assert database.load_renders() == {b"\0a": b"{}"}
+
+
+@pytest.mark.parametrize(("full_sync", "level"), [(False, 1), (True, 2)])
+def test_what_outlives_a_power_cut_is_the_operators_choice(path: Path, full_sync: bool, level: int) -> None:
+    made = Database(path, full_sync=full_sync)
+    assert made._connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    made.close()

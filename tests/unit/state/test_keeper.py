@@ -412,7 +412,7 @@ def test_case_75_a_power_cut_while_the_copy_is_written_leaves_the_old_copy(fille
 def unwritable(filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Whoever opens the state for writing is refused, until the patch is undone."""
 
-    def refuse(path: Path, _before_migration: Path | None = None) -> Database:
+    def refuse(path: Path, _before_migration: Path | None = None, **_options: bool) -> Database:
         raise StateError(f"{path}: cannot be opened: Read-only file system")
 
     monkeypatch.setattr(keeper_module, "Database", refuse)
