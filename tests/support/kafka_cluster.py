@@ -157,6 +157,11 @@ class KafkaCluster:
             return {}
         return {number: one.leader for number, one in found.partitions.items()}
 
+    def preferred(self, topic: str) -> dict[int, int]:
+        """Partition -> the node that shall lead it."""
+        found = self._admin().list_topics(topic, timeout=10).topics[topic]
+        return {number: one.replicas[0] for number, one in found.partitions.items()}
+
     def in_sync(self, topic: str, partitions: int | None = None) -> bool:
         """Whether each partition has a leader and all its replicas are in sync."""
         try:

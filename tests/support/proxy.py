@@ -291,6 +291,11 @@ class Network:
             )
         return answer
 
+    @property
+    def open_links(self) -> int:
+        """How many connections there are."""
+        return sum(len(proxy._links) for proxy in self.proxies.values())
+
     def cut(self) -> int:
         """Every connection there is now; how many there were."""
         return sum(proxy.cut() for proxy in self.proxies.values())
