@@ -133,23 +133,14 @@ def judge(last: Snapshot, *, drained_for_s: float | None) -> Verdict:
     )
     if last.chaos:
         head += f" Killed with -9: the agent {last.agent_kills} times, the broker {last.broker_kills} times."
-        if doubled and _allowed(last):
-            notes.append(REPEATED.capitalize() + ".")
     return Verdict(exact=not faults, sentences=[head, *notes, *faults])
-
-
-REPEATED = "duplicates are lines repeated after a kill (allowed until exactly once is built)"
-
-
-def _allowed(last: Snapshot) -> bool:
-    return last.agent_kills + last.broker_kills > 0
 
 
 def _faults(one: ServiceCount, last: Snapshot) -> list[str]:
     faults = []
     if one.lost:
         faults.append(f"{one.name}: {one.lost:,} lines are missing: {_named(one.first_lost, one.lost)}.")
-    if one.doubled and not _allowed(last):
+    if one.doubled:
         faults.append(
             f"{one.name}: {one.doubled:,} lines came twice: {_named(one.first_doubled, one.doubled)}."
         )

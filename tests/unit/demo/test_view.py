@@ -4,7 +4,7 @@ import io
 import pytest
 from rich.console import Console
 
-from logagent.demo.snapshot import REPEATED, Snapshot, judge
+from logagent.demo.snapshot import Snapshot, judge
 from logagent.demo.view import bar, duration, plain_lines, screen
 from tests.unit.demo.shots import shot
 
@@ -41,11 +41,10 @@ def test_commands_stay_copyable_and_are_explained_where_there_is_room() -> None:
     assert "# the agent's own view" not in drawn(shot(), 60)
 
 
-def test_repeated_lines_are_called_so_only_under_chaos() -> None:
-    assert "duplicated" in drawn(shot(doubled=3), 80)
+def test_a_kill_is_told_and_excuses_nothing() -> None:
     chaos = drawn(shot(doubled=3, chaos=True, kills=2), 200)
-    assert "repeated" in chaos
-    assert REPEATED in chaos
+    assert "duplicated" in chaos
+    assert "Chaos" in chaos
 
 
 def test_plain_text_has_a_line_per_service_and_one_for_the_agent() -> None:
@@ -92,10 +91,10 @@ def test_lines_that_wait_when_it_is_interrupted_are_not_lost() -> None:
     assert "345 lines were still waiting in their files" in verdict.sentences[1]
 
 
-def test_repeats_are_allowed_only_after_a_kill() -> None:
-    assert judge(shot(doubled=3, chaos=True, kills=1), drained_for_s=60).exact
-    assert not judge(shot(doubled=3, chaos=True, kills=0), drained_for_s=60).exact
-    assert not judge(shot(arrived=12_344, lost=1, chaos=True, kills=1), drained_for_s=60).exact
+@pytest.mark.parametrize("kills", [0, 1])
+def test_a_line_that_came_twice_is_a_fault_after_a_kill_too(kills: int) -> None:
+    assert not judge(shot(doubled=3, chaos=True, kills=kills), drained_for_s=60).exact
+    assert judge(shot(chaos=True, kills=kills), drained_for_s=60).exact
 
 
 def test_nothing_written_proves_nothing() -> None:
