@@ -14,9 +14,12 @@ from logagent.pipeline.batch import Segment
 from logagent.pipeline.outlet import Route
 from logagent.senders import directory, graveyard, leaders, native_sender, partition, producer
 from logagent.senders.native_sender import NativeSender
+from logagent.senders.notebook import Notebook
 from logagent.senders.partition import Partition
 from logagent.senders.settings import SenderSettings
 from logagent.spawn import Spawner
+from logagent.state.intents import SegmentNote
+from logagent.state.journal import Journal
 from tests.unit.pipeline.sources import Source
 from tests.unit.senders.twins import FakeCluster
 from tests.unit.sources.twins import Told, until
@@ -39,6 +42,13 @@ class Rig:
         } | settings
         self.dead_letter: Path = chosen["dead_letter"]
         work_turn = chosen.pop("work_turn", nullcontext)
+        self.journal: Journal | None = chosen.pop("journal", None)
+        self.delivered: list[SegmentNote] = []
+        self.unknown: list[SegmentNote] = []
+        self.rows: dict[bytes, bytes] = {}
+        notebook = None
+        if self.journal is not None:
+            notebook = Notebook(self.journal, self.rows.__setitem__, self.told)  # type: ignore[arg-type]
         self.sender = NativeSender(
             SenderSettings(**chosen),  # type: ignore[arg-type]
             cluster,  # type: ignore[arg-type]
@@ -47,6 +57,9 @@ class Rig:
             clock=self.clock,
             wall=lambda: 1_700_000_000.0 + self.skipped_s,
             work_turn=work_turn,
+            notebook=notebook,
+            on_delivered=self.delivered.append,
+            on_unknown=self.unknown.append,
         )
         self.sender.start()
 
