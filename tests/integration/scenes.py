@@ -10,6 +10,7 @@ from tests.support.agent import AgentProcess
 from tests.support.checker import Report, check
 from tests.support.consumer import consume
 from tests.support.kafka import KafkaNode
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.kills import answers_in
 from tests.support.lines import Written
 from tests.support.proxy import Network, Trap
@@ -30,7 +31,12 @@ class Scene:
     """
 
     def __init__(
-        self, shipper: AgentProcess, node: KafkaNode, network: Network, place: Path, topics: Mapping[str, str]
+        self,
+        shipper: AgentProcess,
+        node: KafkaNode | KafkaCluster,
+        network: Network,
+        place: Path,
+        topics: Mapping[str, str],
     ) -> None:
         """``topics`` by service."""
         self.shipper, self.node, self.network, self.topics = shipper, node, network, topics

@@ -16,8 +16,10 @@ from tests.integration.scenes import DUPLICATES, LOST_BY_CLUSTER, UNKNOWN, Scene
 from tests.support.agent import AgentProcess
 from tests.support.consumer import consume, read_messages
 from tests.support.kafka import KafkaNode
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.proxy import PRODUCE, Network, Passage, Trap
 from tests.support.small_disk import SmallDisk
+from tests.support.waiting import wait_until
 
 Scenes = Callable[..., Scene]
 DESCRIBE_PRODUCERS = 61
@@ -41,18 +43,19 @@ def scene(
         *labels: str,
         services: Mapping[str, tuple[str, ...]] | None = None,
         node: KafkaNode | None = None,
+        cluster: KafkaCluster | None = None,
         partitions: int = 1,
         config: dict[str, str] | None = None,
         disk: Callable[[Path], SmallDisk] | None = None,
         **sections: Any,
     ) -> Scene:
-        node = node or request.getfixturevalue("kafka_39")
+        node = node or cluster or request.getfixturevalue("kafka_39")
         wanted = services or {"s": labels}
         topics = {name: topic if services is None else f"{topic}-{name}" for name in wanted}
         for name, its_topic in topics.items():
             node.create_topic(its_topic, partitions=partitions, config=config)
             (tmp_path / name).mkdir()
-        between = network([node.port])
+        between = network([node.port] if cluster is None else cluster.ports)
         shipper = agent(
             kafka_addr=between.addresses,
             services={name: entry(tmp_path, name, its_topic) for name, its_topic in topics.items()},
@@ -427,6 +430,63 @@ def test_files_outside_of_the_batch_start_at_once(scene: Scenes) -> None:
         assert file_state(one.shipper, one.path("a")).get("lag_bytes") != 0
     ask.release()
     one.prove(min_lines=640)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_case_126i_the_leader_alone_has_the_batch_and_dies_so_its_word_must_not_move_positions(
+    scene: Scenes, tmp_path_factory: pytest.TempPathFactory, kafka_version: str
+) -> None:
+    # Nobody is declared dead while the followers stand still: that would be another story.
+    patient = {
+        "broker.session.timeout.ms": 20_000,
+        "controller.quorum.fetch.timeout.ms": 20_000,
+        "replica.lag.time.max.ms": 60_000,
+    }
+    cluster = KafkaCluster(kafka_version, tmp_path_factory.mktemp("patient"), properties=patient)
+    try:
+        one = scene("a", cluster=cluster.start())
+        one.settle(one.path("a"))
+        acked = one.path("a").stat().st_size
+        leader = cluster.leaders(one.topic)[0]
+        followers = [node for number, node in cluster.nodes.items() if number != leader]
+        for node in followers:
+            node.freeze()
+        passed = Noted()
+        with one.network.ruled(passed):
+            one.write(one.path("a"), 100)
+            wait_until(lambda: passed.requests, 20, "the leader has the batch")
+        time.sleep(0.3)  # it appends
+        one.shipper.kill9()
+        one.shipper.start()
+        one.shipper.wait_for(
+            lambda: sentences(one.shipper, "batch of 100 records in doubt"), 30, "the leader was asked"
+        )
+        assert file_state(one.shipper, one.path("a")).get("acked_offset_bytes", acked) == acked
+        cluster.nodes[leader].kill()
+        for node in followers:
+            node.thaw()
+        one.write(one.path("a"), 100)
+        one.shipper.wait_acked(timeout_s=120)
+        said = one.stop()
+        cluster.heal()
+        found = one.report()
+        print(f"{found}; not kept: {said}")
+        found.require_exact(min_lines=500, min_faults=1)
+    finally:
+        one.shipper.close()
+        cluster.close()
+
+
+class Noted:
+    """Counts requests with lines."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __call__(self, passage: Passage) -> bytes:
+        self.requests += passage.to_broker and passage.api_key == PRODUCE
+        return passage.frame
 
 
 # -- the agent's own state ----------------------------------------------------------------------------------------
