@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench drain|latency|idle|many|etcd|all``; `make bench` runs all."""
+"""``python -m bench drain|latency|idle|many|etcd|once|all``; `make bench` runs all."""
 
 import argparse
 import sys
 
-from bench import drain, idle, latency, many, steering
+from bench import drain, idle, latency, many, once, steering
 from bench.shippers import Logagent, Rsyslog, Start, find_rsyslog, rsyslog_version
 from tests.support.kafka import KAFKA_39, KafkaMissing, find_libs
 
-SCENARIOS = ("drain", "latency", "idle", "many", "etcd")
-_SECONDS = {"latency": 30.0, "idle": 300.0, "many": 30.0, "etcd": 120.0}
-_ROUNDS = {"drain": 5, "latency": 1, "idle": 1, "many": 1, "etcd": 1}
+SCENARIOS = ("drain", "latency", "idle", "many", "etcd", "once")
+_SECONDS = {"latency": 30.0, "idle": 300.0, "many": 30.0, "etcd": 120.0, "once": 30.0}
+_ROUNDS = {"drain": 5, "latency": 1, "idle": 1, "many": 1, "etcd": 1, "once": 3}
 
 
 def _options() -> argparse.Namespace:
@@ -28,14 +28,16 @@ def _options() -> argparse.Namespace:
 
 def _run(scenario: str, options: argparse.Namespace) -> int:
     rounds = options.rounds or _ROUNDS[scenario]
-    alone = options.alone or (scenario in ("idle", "etcd") and not options.peer)
+    alone = options.alone or (scenario in ("idle", "etcd", "once") and not options.peer)
     starts: list[Start] = [Logagent] if alone else [Logagent, Rsyslog]
     if scenario == "drain":
         return drain.run(rounds, options.lines, starts)
     seconds = options.seconds or _SECONDS[scenario]
     if scenario == "idle":
         return idle.run(rounds, seconds, starts, idle.Scene(options.files, options.others))
-    return {"latency": latency.run, "many": many.run, "etcd": steering.run}[scenario](rounds, seconds, starts)
+    return {"latency": latency.run, "many": many.run, "etcd": steering.run, "once": once.run}[scenario](
+        rounds, seconds, starts
+    )
 
 
 def main() -> int:

@@ -67,11 +67,11 @@ def medians(rows: Sequence[Row], by: str = "shipper") -> list[Row]:
     return found
 
 
-def ratios(rows: Sequence[Row], column: str) -> list[float]:
-    """One column of logagent divided by that of rsyslog, per round."""
+def ratios(rows: Sequence[Row], column: str, peer: str = "rsyslog") -> list[float]:
+    """One column of logagent divided by that of its peer, per round."""
     cost = {(row["round"], row["shipper"]): float(row[column]) for row in rows}
     rounds = dict.fromkeys(number for number, _ in cost)
-    pairs = [(cost.get((n, "logagent")), cost.get((n, "rsyslog"))) for n in rounds]
+    pairs = [(cost.get((n, "logagent")), cost.get((n, peer))) for n in rounds]
     return [ours / theirs for ours, theirs in pairs if ours is not None and theirs]
 
 

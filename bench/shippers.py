@@ -65,6 +65,7 @@ class Logagent(Shipper):
     """Everything on: positions, idempotent producer, admin port."""
 
     name = "logagent"
+    delivery = "exactly_once"
 
     def __init__(
         self, task: Task, process: type[AgentProcess] = AgentProcess, env: Mapping[str, str] | None = None
@@ -73,7 +74,7 @@ class Logagent(Shipper):
             task.directory,
             kafka_addr=task.kafka_addr,
             services={"bench": {"log_path": task.log_path, "topic": task.topic, "send_rate": "unlimited"}},
-            kafka={"linger_ms": LINGER_MS, "batch_bytes": BATCH_BYTES},
+            kafka={"linger_ms": LINGER_MS, "batch_bytes": BATCH_BYTES, "delivery": self.delivery},
             env=env,
         ).start()
         super().__init__(self._agent.child)
@@ -84,6 +85,13 @@ class Logagent(Shipper):
         requests = self._agent.metric("logagent_kafka_requests_total")
         found = {"batches": batches, "bytes_per_batch": bytes_ / batches} if batches else {}
         return found | ({"requests": requests} if requests else {})
+
+
+class AtLeastOnce(Logagent):
+    """Without the journal, to see what exactly once costs."""
+
+    name = "at_least_once"
+    delivery = "at_least_once"
 
 
 class Probed(Logagent):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.broker import Broker
-from bench.procfs import Span, memory_mib, settle
+from bench.procfs import Span, memory_mib, settle, written_bytes
 from bench.readback import ReadBack, percentile, summary
 from bench.report import Row
 from bench.rounds import bench_broker, interleaved, shipping
@@ -42,7 +42,7 @@ def one_run(broker: Broker, directory: Path, load: Load, number: int, start: Sta
     task = Task(place / "work", f"{logs}/*.log", broker.address, topic, load.partitions, lines)
     with shipping(start, task) as shipper:
         settle(shipper.pid, at_least_s=_KNOWS_S)
-        span = Span(shipper.pid, broker.pid)
+        span, written_before = Span(shipper.pid, broker.pid), written_bytes(shipper.pid)
         writer = PacedWriter(
             logs, files=load.files, rate=load.lines_per_s, seconds=load.seconds, size_bytes=LINE_BYTES
         )
@@ -54,6 +54,7 @@ def one_run(broker: Broker, directory: Path, load: Load, number: int, start: Sta
             writer.close()
         used = span.end()
         peak_mib = memory_mib(shipper.pid, "VmHWM")
+        state_bytes = written_bytes(shipper.pid) - written_before
         wire = shipper.wire()
         shipper.stop()
         back = ReadBack(broker, topic, writer.written())
@@ -70,6 +71,7 @@ def one_run(broker: Broker, directory: Path, load: Load, number: int, start: Sta
         **used,
         "behind_at_end": behind,
         "peak_mib": peak_mib,
+        "written_percent": 100 * state_bytes / (writer.lines * LINE_BYTES),
         **wire,
         **exact,
     }

@@ -92,7 +92,7 @@ class DeliveryEvents(FactTeller):
         "kafka",
         ERROR,
         "Partition %(topic)s/%(partition)s: the cluster has lost batches that it had acknowledged."
-        " What can still be read of the last one is sent again.",
+        " They are not sent again; what follows goes under a new producer id.",
         "logagent_broker_lost_acknowledged_total",
     )
     def acknowledged_lost(self, *, topic: str, partition: int) -> Extra:
