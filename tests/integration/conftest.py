@@ -31,13 +31,13 @@ def no_traceback(support: list[object]) -> Iterator[None]:
 
 
 @pytest.fixture
-def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
+def small_disk() -> Iterator[Callable[..., SmallDisk]]:
     made: list[SmallDisk] = []
 
-    def make(path: Path) -> SmallDisk:
+    def make(path: Path, size_mib: int = 16) -> SmallDisk:
         if os.geteuid() != 0:
             skip_or_fail("Only root can mount a small file system.")
-        made.append(SmallDisk(path))
+        made.append(SmallDisk(path, size_mib))
         return made[-1]
 
     yield make

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -578,10 +579,10 @@ def test_case_126e_a_copy_of_the_state_asks_before_it_sends(
 
 
 def test_case_126h_without_room_for_the_journal_it_is_told_and_only_the_last_lines_may_come_twice(
-    scene: Scenes, small_disk: Callable[[Path], SmallDisk]
+    scene: Scenes, small_disk: Callable[..., SmallDisk]
 ) -> None:
     """A disk of a megabyte takes positions, but no journal."""
-    one = scene("a", disk=small_disk)
+    one = scene("a", disk=partial(small_disk, size_mib=1))
     code, why = one.shipper.http("/healthz")
     assert (code, "noted" in why or "journal" in why) == (503, True), why
     assert sentences(one.shipper, "ERROR", "Batches cannot be noted before they are sent")

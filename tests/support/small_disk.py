@@ -9,12 +9,12 @@ from tests.support.missing import skip_or_fail
 
 
 class SmallDisk:
-    """A file system of 16 MiB, enough for the journal, that can be filled, emptied, and made read-only."""
+    """A small file system that can be filled, emptied, and made read-only. The journal takes 8 MiB."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size_mib: int = 16) -> None:
         self.path = path
         path.mkdir(parents=True)
-        self._mount("-t", "tmpfs", "-o", "size=16m,mode=0700", "none", str(path))
+        self._mount("-t", "tmpfs", "-o", f"size={size_mib}m,mode=0700", "none", str(path))
 
     @staticmethod
     def _mount(*options: str) -> None:
