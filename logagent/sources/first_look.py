@@ -77,7 +77,8 @@ class FirstLook:
         if since_s is not None:
             until_s = state.noticed_s - CLOCK_STEP_S
             self._missed.adopt(state, path, path, since_s, -1, until_s=until_s)
-        if self._missed.follow(state, path, key) is None:
+        known = (state.entry.service, key) in self._shelf.files
+        if not known and self._missed.follow(state, path, key) is None:
             yield
             yield from self._off_time.find_of(state, path, named, places)
         state.noticed.pop(path, None)

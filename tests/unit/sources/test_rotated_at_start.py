@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,17 @@ class Rotating:
         self.log = log
         self.numbered = numbered
         self.count = 0
+        self.at_start = False
+        """What was written before, was so some seconds before."""
+
         self.begin()
 
     def write(self) -> None:
         with self.log.open("ab", buffering=0) as file:
             file.write(b"line %d\n" % self.count)
+        if not self.at_start:
+            written_s = time.time() - 10 + self.count
+            os.utime(self.log, (written_s, written_s))
         self.count += 1
 
     def rename(self) -> None:
@@ -187,6 +194,7 @@ def test_whenever_a_log_is_rotated_during_the_first_look_each_line_comes_once_in
         rotating = Rotating(directory / "a.log", numbered)
         positions = before(rotating, make_bench, pattern)
         bench = make_bench(positions)
+        rotating.at_start = True
         known = rotating.lines()[: 1 + (before is two_known)]
         with monkeypatch.context() as patch:
             points = Points(patch)
