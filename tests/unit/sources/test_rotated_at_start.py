@@ -203,7 +203,10 @@ def test_whenever_a_log_is_rotated_during_the_first_look_each_line_comes_once_in
             for act in points.acts.values():
                 act()
         until_quiet(bench, len(rotating.lines()) - len(known))
-        if known + bench.outlet.lines() != rotating.lines():
+        came = known + bench.outlet.lines()
+        if not (before in (in_place, done) or renames is once):
+            came.sort()  # of three generations in a row it is not always known which one is older
+        if came != rotating.lines():
             wrong.append(f"{point}: {bench.outlet.lines()}")
         bench.stop()
         if points.passed < point:
