@@ -18,6 +18,7 @@ from logagent.sources.deleted import DeletedFiles
 from logagent.sources.discovery import Pattern
 from logagent.sources.emptied import Emptied
 from logagent.sources.feeder import Feeder
+from logagent.sources.first_look import FirstLook
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Intake
 from logagent.sources.missed import Missed
@@ -117,9 +118,11 @@ class Collector:
             events=self._events,
             clock=self._clock,
         )
+        self._first_look = FirstLook(self._shelf, self._missed, off_time, self._sweeper.rescan_soon)
         return Scanner(
             self._shelf,
             off_time,
+            self._first_look,
             check=self._check,
             refuse=self._refuse,
             on_more=self._sweeper.rescan_soon,
@@ -300,7 +303,7 @@ class Collector:
             self._refuse(state, path, str(error), compressed=isinstance(error, FileCompressed))
             return
         service = state.entry.service
-        if (service, opened.key) in self.files:
+        if (service, opened.key) in self.files or self._first_look.waits(state, path, opened):
             os.close(opened.descriptor)
             return
         for original in self._parking.may_be_copied(state, path):
@@ -310,13 +313,7 @@ class Collector:
         file = self._begin(state, path, opened)
         if file is None:
             return
-        before = self._generations.before(service, path)
-        if before is not None and before is not file and before.stands():
-            # Several files may have been at the path since it was looked at last.
-            since_s = before.found_at_s
-            self._missed.adopt(
-                state, path, before.label, since_s, file.descriptor, real_path=before.real_path
-            )
+        self._missed.adopt_last(state, path, file)
         file.predecessor = self._predecessor(file)
         file.may_be_copy = not file.read_offset
         self._generations.arrive(file)

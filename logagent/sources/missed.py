@@ -10,13 +10,14 @@ from logagent.errors import FileRefused
 from logagent.sources.copies import CLOCK_STEP_S, original_names
 from logagent.sources.identity import HEAD_BYTES
 from logagent.sources.intake import Beginning
-from logagent.sources.opening import Opened, Refusal, open_log
+from logagent.sources.opening import Opened, Refusal, key_of, open_log
 from logagent.sources.rotation import FileKey
 from logagent.sources.shelf import Shelf
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watches import EntryFiles
 
 MOST = 64
+LOOKS = 3
 
 _NUMBER = rb"\d[-._\dT:]*"
 
@@ -57,15 +58,18 @@ class Missed:
         *,
         until_s: float = math.inf,
         real_path: bytes | None = None,
+        only_while: Callable[[], bool] = lambda: True,
     ) -> list[TailedFile]:
         """Files beside `path` with a name made of its own, last written between two times of the wall clock, in order.
 
         `real_path` is where a link at `path` led to. `now_at` is a descriptor of what lies at the path (-1 for none):
-        what begins like it may be its copy, not finished yet.
+        what begins like it may be its copy, not finished yet. None are taken unless `only_while` holds once they are
+        listed: what lies at the path may have been renamed, too, and younger ones after it.
         """
         found = []
         spelled = {path, real_path or os.path.realpath(path)}
-        for sibling in self._siblings(state.entry.service, spelled, since_s, until_s):
+        siblings = self._siblings(state.entry.service, spelled, since_s, until_s)
+        for sibling in siblings if only_while() else ():
             opened = self._opened(state.entry.service, sibling, now_at)
             if opened is None:
                 continue
@@ -97,6 +101,53 @@ class Missed:
             one.predecessor, before = before, one
         if not file.read_offset:
             file.predecessor = before
+
+    def adopt_last(self, state: EntryFiles, path: bytes, file: TailedFile) -> None:
+        """The same before a file that was just opened: several may have been there since the path was looked at."""
+        before = self._shelf.generations.before(file.service, path)
+        since_s, label, real_path = state.since_s.pop(path, math.inf), file.label, file.real_path
+        if before is not None and before is not file:
+            if not before.stands():
+                return
+            since_s, label, real_path = min(since_s, before.found_at_s), before.label, before.real_path
+        if since_s == math.inf:
+            return
+
+        def is_there() -> bool:
+            if lies_at(path, file.key):
+                return True
+            state.since_s[path] = since_s  # to be looked for before the next one there
+            return False
+
+        self.adopt(state, path, label, since_s, file.descriptor, real_path=real_path, only_while=is_there)
+
+    def follow(self, state: EntryFiles, path: bytes, key: FileKey) -> TailedFile | None:
+        """The file that lay at a path a moment ago and lies beside it now. It comes next in the order of the path."""
+        for _ in range(LOOKS):
+            sibling = _beside(path, key)
+            if sibling is None:
+                continue  # while one name is read after the other, files are renamed
+            try:
+                opened = open_log(sibling, self._refusal())
+            except (FileRefused, FileNotFoundError):
+                continue
+            if opened.key == key:
+                return self._put_next(state, path, sibling, opened)
+            os.close(opened.descriptor)
+        return None
+
+    def _put_next(self, state: EntryFiles, path: bytes, sibling: bytes, opened: Opened) -> TailedFile | None:
+        generations = self._shelf.generations
+        try:
+            file = self._shelf.put(state, sibling, opened, self._shelf.intake.begin(state, path, opened))
+        except OSError:
+            os.close(opened.descriptor)
+            return None  # it cannot be read now
+        file.path, file.left_path_s = path, self._clock()
+        file.predecessor = generations.take_before(file)
+        generations.leave(file)
+        self._shelf.feeder.wake(file)
+        return file
 
     def came_up(self, state: EntryFiles, path: bytes) -> None:
         """A name that the entry does not name came or went, perhaps beside a file that it does."""
@@ -160,6 +211,27 @@ class Missed:
             return opened
         os.close(opened.descriptor)
         return None
+
+
+def lies_at(path: bytes, key: FileKey | None) -> bool:
+    """Whether just this file, or none, lies at a path now."""
+    try:
+        return key_of(path) == key
+    except OSError:
+        return False  # it cannot be seen
+
+
+def _beside(path: bytes, key: FileKey) -> bytes | None:
+    """The name that a file has in the directory of a path, or in the one that a link leads to."""
+    for spelled in {path, os.path.realpath(path)}:
+        try:
+            with os.scandir(os.path.dirname(spelled)) as entries:
+                for entry in entries:
+                    if entry.inode() == key.inode and key_of(entry.path) == key:
+                        return os.path.join(os.path.realpath(os.path.dirname(spelled)), entry.name)
+        except OSError:
+            continue
+    return None
 
 
 def _alike(one: int, other: int) -> bool:

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Container, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from logagent.ops.events import Events
@@ -11,7 +12,7 @@ from logagent.ops.shown import shown
 from logagent.sources import compressed, resume
 from logagent.sources.handles import Handle, open_handle
 from logagent.sources.identity import HEAD_BYTES, Head, digest, handle_parts, without_place
-from logagent.sources.missed import Missed
+from logagent.sources.missed import LOOKS, Missed, lies_at
 from logagent.sources.opening import Opened, Refusal, open_if_log
 from logagent.sources.rotation import FileKey, Known
 from logagent.sources.shelf import Shelf
@@ -19,6 +20,7 @@ from logagent.sources.siblings import Places
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.watches import EntryFiles
 from logagent.spawn import in_thread
+from logagent.state.changes import FileId
 from logagent.state.positions import Position
 
 
@@ -64,13 +66,24 @@ class OffTime:
 
         In steps: after any of them it may be given up.
         """
-        found: list[Found] = []
         files = self._shelf.files.values() if state.scanned else ()
         read = {(file.service, file.identity) for file in files}
+        positions = yield from places.positions(state.entry.id)
+        yield from self._find(state, [one for one in positions if one not in read], named, places)
+
+    def find_of(
+        self, state: EntryFiles, path: bytes, named: Container[bytes], places: Places
+    ) -> Iterator[None]:
+        """The same for what was read under one path."""
+        positions = yield from places.positions_at(state.entry.id, path)
+        yield from self._find(state, positions, named, places)
+
+    def _find(
+        self, state: EntryFiles, positions: list[FileId], named: Container[bytes], places: Places
+    ) -> Iterator[None]:
+        found: list[Found] = []
         try:
-            for file_id in (yield from places.positions(state.entry.id)):
-                if file_id in read:
-                    continue  # wherever it is
+            for file_id in positions:
                 position = self._shelf.book.find(*file_id)
                 one = None if position is None else (yield from self._where(position, places))
                 if one is not None:
@@ -78,6 +91,7 @@ class OffTime:
                 yield
             found.sort(key=lambda one: one.modified_s)
             last_s = {one.position.path: one.modified_s for one in found}
+            state.since_s |= last_s
             while found:
                 one = found.pop(0)
                 self._put(state, one, one.path in named)
@@ -104,11 +118,14 @@ class OffTime:
         if moved is not None:
             return moved
         siblings = yield from places.beside(position.path)
-        beside = siblings.by_identity.get(without_place(position.identity))
-        if beside is not None and not emptied:
-            moved = self._found(position, beside, same_identity=True)
+        for _ in range(0 if emptied else LOOKS):
+            beside = siblings.by_identity.get(without_place(position.identity))
+            moved = None if beside is None else self._found(position, beside, same_identity=True)
             if moved is not None:
                 return moved
+            if beside is None:
+                break
+            siblings = yield from places.beside(position.path)  # it was renamed meanwhile
         for path in (yield from siblings.beginning_with(position)):
             its = self._shelf.book.find(position.service, siblings.files[path].identity)
             if its is None or not (its.offset or its.delivered_offset):
@@ -230,8 +247,18 @@ class OffTime:
     def _between(self, state: EntryFiles, label: bytes, since_s: float) -> list[TailedFile]:
         """Generations of which nothing was ever read, written after the last known one."""
         now = self._open(label)
+        noticed = state.noticed.get(label)
+        if noticed is None or (state.entry.service, noticed) in self._shelf.files:
+            noticed = None if now is None else now.key
         try:
-            return self._missed.adopt(state, label, label, since_s, -1 if now is None else now.descriptor)
+            return self._missed.adopt(
+                state,
+                label,
+                label,
+                since_s,
+                -1 if now is None else now.descriptor,
+                only_while=partial(lies_at, label, noticed),
+            )
         finally:
             if now is not None:
                 os.close(now.descriptor)

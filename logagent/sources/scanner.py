@@ -10,6 +10,7 @@ from logagent.ops.events import Events
 from logagent.pacing.baton import Baton
 from logagent.sources import discovery
 from logagent.sources.discovery import Found
+from logagent.sources.first_look import FirstLook
 from logagent.sources.off_time import OffTime
 from logagent.sources.settled import SPARED_SCANS, Settled, stamp_of
 from logagent.sources.shelf import Shelf
@@ -34,6 +35,7 @@ class Scanner:
         self,
         shelf: Shelf,
         off_time: OffTime,
+        first_look: FirstLook,
         *,
         check: Callable[[EntryFiles, bytes], None],
         refuse: Callable[[EntryFiles, bytes, str], None],
@@ -44,6 +46,7 @@ class Scanner:
     ) -> None:
         self._shelf = shelf
         self._off_time = off_time
+        self._first_look = first_look
         self._check = check
         self._refuse = refuse
         self._on_more = on_more
@@ -113,11 +116,16 @@ class Scanner:
         found = yield from self._look(state)
         if not state.scanned or state.lost:
             state.lost = False
+            yield from self._first_look.notice(state, found.paths)
             yield from self._off_time.find(state, found.named, places)
         self._tell(state, found)
         for path in found.paths:
             self._check(state, path)
             yield
+            if self._first_look.is_behind(state, path):
+                yield from self._first_look.catch_up(state, path, found.named, places)
+                self._check(state, path)
+                yield
         for file in list(state.files):
             if file.left_path_s is None and file.path not in found.named:
                 self._check(state, file.path)

@@ -12,6 +12,8 @@ from logagent.sources.opening import Opened
 from logagent.state.changes import FileId
 from logagent.state.positions import Position, PositionBook
 
+LOOKS = 3
+
 SETTLED_S = 3.0
 """A directory that changed so shortly before it was looked at may change again without its time stamp telling."""
 
@@ -22,6 +24,7 @@ class Sibling:
 
     identity: str
     head: bytes
+    inode: int
 
 
 @dataclass(slots=True)
@@ -39,9 +42,14 @@ class Siblings:
 
     def refresh(self) -> Iterator[None]:
         """Look at what is new since the last time."""
-        stamp, settled = self._stamp_now()
-        if stamp == self._stamp and stamp is not None:
-            return
+        for _ in range(LOOKS):
+            stamp, settled = self._stamp_now()
+            if (stamp == self._stamp and stamp is not None) or (yield from self._look(stamp, settled)):
+                return
+
+    def _look(self, stamp: tuple[int, int, int] | None, settled: bool) -> Generator[None, None, bool]:
+        """False if files were renamed while they were looked at."""
+        certain = True
         looked_at, self._looked_at, self._stamp = self._looked_at, {}, None
         for clear in (self.by_identity, self.files, self.compressed, self._by_head):
             clear.clear()
@@ -51,12 +59,16 @@ class Siblings:
                 continue
             key = path, inode
             sibling = looked_at[key] if key in looked_at else self._look_at(path)
-            self._looked_at[key] = sibling
+            if sibling is not None and sibling.inode == inode:
+                self._looked_at[key] = sibling
+            else:
+                certain = settled  # there are file systems that list other numbers
             if sibling is not None:
                 self.files[path] = sibling
                 self.by_identity[without_place(sibling.identity)] = path
             yield
         self._stamp = stamp if settled else None
+        return certain
 
     def beginning_with(self, position: Position) -> Generator[None, None, list[bytes]]:
         """Paths of files that begin as the one of the position did."""
@@ -98,7 +110,7 @@ class Siblings:
         if opened is None:
             return None
         try:
-            return Sibling(opened.identity, os.pread(opened.descriptor, HEAD_BYTES, 0))
+            return Sibling(opened.identity, os.pread(opened.descriptor, HEAD_BYTES, 0), opened.key.inode)
         except OSError:
             return None  # it cannot be read now
         finally:
@@ -112,6 +124,7 @@ class Places:
         self._book = book
         self._open = open_
         self._positions: dict[tuple[str, str], list[FileId]] | None = None
+        self._by_path: dict[tuple[str, str], dict[bytes, list[FileId]]] = {}
         self._siblings: dict[bytes, Siblings] = {}
 
     def positions(self, entry_id: tuple[str, str]) -> Generator[None, None, list[FileId]]:
@@ -123,6 +136,18 @@ class Places:
                 yield
             self._positions = positions
         return self._positions.get(entry_id, [])
+
+    def positions_at(self, entry_id: tuple[str, str], path: bytes) -> Generator[None, None, list[FileId]]:
+        """Those of one path."""
+        if entry_id not in self._by_path:
+            by_path: dict[bytes, list[FileId]] = {}
+            for file_id in (yield from self.positions(entry_id)):
+                position = self._book.find(*file_id)
+                if position is not None:
+                    by_path.setdefault(position.path, []).append(file_id)
+                yield
+            self._by_path[entry_id] = by_path
+        return self._by_path[entry_id].get(path, [])
 
     def beside(self, path: bytes) -> Generator[None, None, Siblings]:
         """The files in the directory of a path, as they are now."""

@@ -10,6 +10,7 @@ from logagent.ops.events import Events
 from logagent.sources import discovery, file_systems
 from logagent.sources.discovery import Pattern
 from logagent.sources.ignored import Ignored
+from logagent.sources.rotation import FileKey
 from logagent.sources.settled import Settled
 from logagent.sources.tailed_file import TailedFile
 from logagent.sources.users import Users
@@ -49,6 +50,15 @@ class EntryFiles:
     in_turn_told: bool = False
     lost: bool = False
     """A parked file is not at its path any more."""
+
+    noticed: dict[bytes, FileKey] = field(default_factory=dict)
+    """What lay at paths when they were to be opened for the first time, as long as it was not."""
+
+    noticed_s: float = 0.0
+    """When that was, by the wall clock."""
+
+    since_s: dict[bytes, float] = field(default_factory=dict)
+    """Paths that are not opened yet, and when the generation before was last written (wall clock)."""
 
     directories: set[bytes] = field(default_factory=set)
     files: dict[TailedFile, None] = field(default_factory=dict)
