@@ -63,7 +63,7 @@ integration: venv kafka-libs etcd-bins ## only the tests on real brokers and Etc
 	$(PYTEST) tests/integration tests/contract
 
 soak: venv etcd-bins ## the long forms of tests: minutes each
-	$(PYTEST) -m soak -s tests/model tests/integration
+	$(PYTEST) -m soak -s tests/unit tests/model tests/integration tests/contract
 
 bench: venv kafka-libs ## measure beside rsyslog (wants rsyslog and rsyslog-kafka; a quarter of an hour, not part of test)
 	$(BIN)/python -m bench all
